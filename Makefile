@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all of their own set-up: Python 3.11 or newer and make are enough.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+
+.PHONY: help venv demo test lint types ci clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    the whole way on an embedded Kafka and PostgreSQL: commands in, results out, books checked"
+	@echo "make test    all tests; ARGS='-k transfer -x' goes to pytest"
+	@echo "make venv    .venv/ with the project and all its extras"
+	@echo "make lint    ruff and the import contracts"
+	@echo "make types   mypy, strict"
+	@echo "make ci      lint, types and test in a new virtual environment: what .ci/run does"
+	@echo "make clean   .venv/ and the tools' caches away"
+
+venv: $(STAMP)
+
+# The stamp is written last: an installation that broke off begins again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is `$(PYTHON) -V 2>&1 || true`: name another one with 'make PYTHON=python3.12 $(MAKECMDGOALS)'." >&2; exit 1; }
+	@echo "==> Making $(VENV)/ and installing the project; the first time downloads about 250 MB (Java and PostgreSQL among it)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No virtual environment can be made: install your system's python3-venv package." >&2; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar on -c constraints.txt -e '.[stack,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/wallet demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

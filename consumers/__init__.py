@@ -1,0 +1,1 @@
+"""A topic's records, applied batch by batch in one ledger transaction each."""

@@ -1,0 +1,1 @@
+"""The money: pure rules and the tables that keep it."""

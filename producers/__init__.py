@@ -1,0 +1,1 @@
+"""From the outbox to the world: relay, fulfillment and the publisher of commands."""
