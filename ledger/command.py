@@ -1,0 +1,52 @@
+"""A command as the ledger takes it: decoded, with its content's fingerprint and what was found wrong so far."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ledger.refusal import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The input record: its real topic (prefix included), partition and offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Profile:
+    """What a client says of itself; it stays in `clients` and is neither journaled nor echoed."""
+
+    name: str
+    email: str | None
+    phone: str | None
+
+
+@dataclass(slots=True)
+class Command:
+    """One record whose envelope could be read.
+
+    `refusal` is what was found wrong beyond the envelope (invalid_request, unknown_currency, invalid_amount);
+    fields that could not be read are None then. `currency` is the given one, else the default; None for a
+    query that named none, or where the given one is no currency code at all. `amount_minor` is in the
+    currency's minor units, None where the type has no amount or it may be left out. `metadata` is its JSON text.
+    `fingerprint` is the SHA-256 of the content (contract §2, Idempotency).
+    """
+
+    client_id: str
+    command_id: str
+    type: str
+    fingerprint: bytes
+    source: Source
+    currency: str | None
+    amount_minor: int | None = None
+    refusal: Refusal | None = None
+    reference: str | None = None
+    description: str | None = None
+    metadata: str | None = None
+    occurred_at: datetime | None = None
+    correlation_id: str = ""
+    to_client_id: str | None = None
+    profile: Profile | None = None

@@ -1,0 +1,71 @@
+"""Connections to Postgres, with the session settings that the guarantees rest on."""
+
+from psycopg import Connection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+RUNTIME_ROLE = "wallet_runtime"
+
+# Where the server or the way to it is gone, libpq finds out in about this time and not after two hours.
+_CLIENT_SETTINGS: dict[str, str] = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+_SESSION_SETTINGS: dict[str, str] = {
+    "timezone": "UTC",
+    "jit": "off",  # costs 0.6 to 1 s per large statement
+    "synchronous_commit": "on",  # an outcome is published once it is durable, never before
+    "tcp_user_timeout": "10s",
+    "client_connection_check_interval": "500ms",
+}
+
+# Nobody waits for a frozen process: its transaction, its locks and its session end in this time.
+_RUNTIME_SETTINGS: dict[str, str] = {
+    "lock_timeout": "10s",
+    "transaction_timeout": "20s",
+    "idle_in_transaction_session_timeout": "10s",
+    # Every statement of the running processes looks rows up by key. Plans made while the tables were empty would
+    # scan them sequentially for as long as the session lives, so that choice is taken away from the planner.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+
+def connect(
+    database_url: str,
+    *,
+    application_name: str,
+    autocommit: bool = True,
+    long_queries: bool = False,
+    role: str | None = RUNTIME_ROLE,
+) -> Connection:
+    """Connect as the runtime role.
+
+    `long_queries` is for operators' reading (verify, history): no timeouts, the planner left free. With `role`
+    None the session keeps its login's rights, as the owner's migrations need.
+    Raises psycopg.OperationalError where the server can't be reached, psycopg.Error where the role is missing.
+    """
+    given = conninfo_to_dict(database_url)
+    defaults = {name: value for name, value in _CLIENT_SETTINGS.items() if name not in given}
+    connection: Connection = Connection.connect(
+        make_conninfo(database_url, application_name=application_name, **defaults), autocommit=True
+    )
+    try:
+        settings = _SESSION_SETTINGS if long_queries else {**_SESSION_SETTINGS, **_RUNTIME_SETTINGS}
+        if role is not None:
+            settings = {"role": role, **settings}
+        calls = sql.SQL(", ").join(
+            sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+            for name, value in settings.items()
+        )
+        connection.execute(sql.SQL("SELECT ") + calls)
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
