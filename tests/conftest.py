@@ -1,0 +1,104 @@
+"""One broker and one database server for the whole run; topics and a database for each test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from ops.stack import Stack, StackAddress
+from tests.container import containers
+
+
+@dataclass(frozen=True, slots=True)
+class WalletEnv:
+    """What is one test's own: a prefix for its topics and a migrated, empty database."""
+
+    kafka_bootstrap_servers: str
+    database_url: str
+    topic_prefix: str
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> Iterator[StackAddress]:
+    """Kafka and PostgreSQL: those of the environment, containers with STACK=containers, or
+    the embedded pair, which ends with the run however that ends."""
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+    if given[0] and given[1]:
+        yield StackAddress(kafka_bootstrap_servers=given[0], database_url=given[1])
+    elif os.environ.get("STACK") == "containers":
+        with containers() as address:
+            yield address
+    else:
+        capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+        def progress(text: str) -> None:
+            with capture.global_and_fixture_disabled():
+                print(f"\n{text}", end="", flush=True)  # noqa: T201 - a download is worth a line
+
+        folder = Path(tempfile.mkdtemp(prefix="wallet-test-"))
+        with Stack(folder, progress=progress).bound(throwaway=True) as address:
+            yield address
+
+
+@pytest.fixture(scope="session")
+def admin_client(stack: StackAddress) -> AdminClient:
+    """An administrator of the run's broker."""
+    return AdminClient({"bootstrap.servers": stack.kafka_bootstrap_servers})
+
+
+@pytest.fixture(scope="session")
+def template_database(stack: StackAddress) -> Iterator[str]:
+    """The name of a migrated database that every test's own is copied from."""
+    from ledger.migration import migrate
+
+    name = f"wallet_template_{secrets.token_hex(3)}"
+    with psycopg.connect(stack.database_url, autocommit=True) as session:
+        session.execute(f'CREATE DATABASE "{name}"')
+    migrate(_database_url(stack, name))
+    yield name
+    with psycopg.connect(stack.database_url, autocommit=True) as session:
+        session.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def wallet_env(
+    stack: StackAddress, admin_client: AdminClient, template_database: str
+) -> Iterator[WalletEnv]:
+    """The test's own topic prefix and database; both are gone afterwards."""
+    mark = secrets.token_hex(3)
+    prefix, database = f"t-{mark}-", f"wallet_test_{mark}"
+    with psycopg.connect(stack.database_url, autocommit=True) as session:
+        session.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template_database}"')
+    url = _database_url(stack, database)
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
+        "DATABASE_URL": url,
+        "WALLET_TOPIC_PREFIX": prefix,
+    }
+    yield WalletEnv(
+        kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
+        database_url=url,
+        topic_prefix=prefix,
+        env=env,
+    )
+    with psycopg.connect(stack.database_url, autocommit=True) as session:
+        session.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+    topics = [
+        name for name in admin_client.list_topics(timeout=10).topics if name.startswith(prefix)
+    ]
+    if topics:
+        admin_client.delete_topics(topics)  # nobody waits for it
+
+
+def _database_url(stack: StackAddress, database: str) -> str:
+    return urlsplit(stack.database_url)._replace(path=f"/{database}").geturl()
