@@ -1,0 +1,334 @@
+"""What comes from the environment: every setting, read once, and all mistakes reported at once."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class SettingsError(Exception):
+    """The environment can't be used. `mistakes` holds one sentence each, never a secret."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("the settings can't be used:\n" + "\n".join(f"- {m}" for m in mistakes))
+
+
+def _libpq(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.startswith(("postgresql://", "postgres://")) and "=" not in text:
+        raise ValueError("it is no connection string of libpq's")
+    return value
+
+
+_DatabaseUrl = Annotated[SecretStr, AfterValidator(_libpq)]
+
+
+class Settings(BaseSettings):
+    """Every setting, flat and frozen. Made by `load_settings`; a secret's repr is masked."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    kafka_bootstrap_servers: str | None = Field(
+        None,
+        validation_alias="KAFKA_BOOTSTRAP_SERVERS",
+        description="Kafka's brokers, host:port[,host:port]. "
+        "Without them the stack in the data directory is used.",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        validation_alias="KAFKA_SECURITY_PROTOCOL",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None,
+        validation_alias="KAFKA_SASL_MECHANISM",
+        description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; needed by the SASL protocols.",
+    )
+    kafka_sasl_username: str | None = Field(
+        None,
+        validation_alias="KAFKA_SASL_USERNAME",
+        description="The SASL user; needed by the SASL protocols.",
+    )
+    kafka_sasl_password: SecretStr | None = Field(
+        None,
+        validation_alias="KAFKA_SASL_PASSWORD",
+        description="The SASL user's password; needed by the SASL protocols.",
+    )
+    kafka_ssl_ca_location: str | None = Field(
+        None,
+        validation_alias="KAFKA_SSL_CA_LOCATION",
+        description="File or folder of the authorities that the brokers' certificates are "
+        "checked against. Default: the system's.",
+    )
+    kafka_ssl_certificate_location: str | None = Field(
+        None,
+        validation_alias="KAFKA_SSL_CERTIFICATE_LOCATION",
+        description="Our own certificate (PEM), where the brokers ask for one.",
+    )
+    kafka_ssl_key_location: str | None = Field(
+        None,
+        validation_alias="KAFKA_SSL_KEY_LOCATION",
+        description="The private key (PEM) of our own certificate.",
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        None,
+        validation_alias="KAFKA_SSL_KEY_PASSWORD",
+        description="The private key's password.",
+    )
+    database_url: _DatabaseUrl | None = Field(
+        None,
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL, as postgresql://user:password@host:port/name or libpq's "
+        "key=value words. Without it libpq's PG* variables or the stack in the data directory "
+        "are used.",
+    )
+    migrate_database_url: _DatabaseUrl | None = Field(
+        None,
+        validation_alias="WALLET_MIGRATE_DATABASE_URL",
+        description="PostgreSQL as the schema's owner, for `wallet migrate`: "
+        "postgresql://user:password@host:port/name. Default: DATABASE_URL.",
+    )
+    topic_prefix: str = Field(
+        "",
+        validation_alias="WALLET_TOPIC_PREFIX",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        max_length=100,
+        description="Stands before every topic, group and transactional id: at most 100 of "
+        "A-Z a-z 0-9 . _ -",
+    )
+    partitions: int = Field(
+        12,
+        validation_alias="WALLET_PARTITIONS",
+        ge=1,
+        le=10_000,
+        description="Partitions of a topic that `wallet topics apply` makes, 1 to 10000. "
+        "The number never changes afterwards.",
+    )
+    replication_factor: int = Field(
+        -1,
+        validation_alias="WALLET_REPLICATION_FACTOR",
+        ge=-1,
+        le=32_767,
+        description="Replicas of a topic that `wallet topics apply` makes; -1: the broker's "
+        "default.",
+    )
+    default_currency: str = Field(
+        "USD",
+        validation_alias="WALLET_DEFAULT_CURRENCY",
+        pattern=r"^[A-Z][A-Z0-9]{2,11}$",
+        description="The currency of a command that names none: a code of ISO 4217's or one of "
+        "the operator's own units.",
+    )
+    auto_create: bool = Field(
+        True,
+        validation_alias="WALLET_AUTO_CREATE",
+        description="Whether an applied credit or deposit makes a missing client and wallet: "
+        "true or false.",
+    )
+    group_protocol: Literal["classic", "consumer"] = Field(
+        "classic",
+        validation_alias="WALLET_GROUP_PROTOCOL",
+        description="How workers share partitions: classic (cooperative-sticky) or consumer "
+        "(KIP-848).",
+    )
+    session_timeout_ms: int = Field(
+        10_000,
+        validation_alias="WALLET_SESSION_TIMEOUT_MS",
+        ge=6_000,
+        le=300_000,
+        description="How long a silent worker keeps its partitions, 6000 to 300000. Only with "
+        "the classic protocol: with the other it is the broker's setting.",
+    )
+    batch_records_max: int = Field(
+        2_000,
+        validation_alias="WALLET_BATCH_RECORDS_MAX",
+        ge=1,
+        le=10_000,
+        description="The most records in one ledger transaction, 1 to 10000.",
+    )
+    relay_rows_max: int = Field(
+        4_000,
+        validation_alias="WALLET_RELAY_ROWS_MAX",
+        ge=1,
+        le=10_000,
+        description="The most outbox rows in one Kafka transaction, 1 to 10000.",
+    )
+    relay_bytes_max: int = Field(
+        4 * 1024 * 1024,
+        validation_alias="WALLET_RELAY_BYTES_MAX",
+        ge=64 * 1024,
+        le=256 * 1024 * 1024,
+        description="The most bytes of outbox rows read at once, 65536 to 268435456; one row "
+        "larger than that is read alone.",
+    )
+    relay_part_count: int = Field(
+        1,
+        validation_alias="WALLET_RELAY_PART_COUNT",
+        ge=1,
+        le=64,
+        description="Into how many parts the outbox is divided, 1 to 64. It changes only while "
+        "no relay runs.",
+    )
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        Path("~/.local/share/wallet"),
+        validation_alias="WALLET_DATA_DIR",
+        description="The folder of the embedded Kafka and PostgreSQL. Default: wallet in "
+        "XDG_DATA_HOME or ~/.local/share.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        validation_alias="WALLET_LOG_FORMAT",
+        description="Log lines as text for a person or as json for a machine.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        validation_alias="WALLET_LOG_LEVEL",
+        description="The least level that is logged: debug, info, warning or error.",
+    )
+    debug: bool = Field(
+        False,
+        validation_alias="WALLET_DEBUG",
+        description="Whether a failure shows its traceback: true or false.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        *further: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        **named: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` hands over counts: the environment is read there, once."""
+        return (init_settings,)
+
+    def kafka_client(self) -> dict[str, str | int | float | bool]:
+        """The connection's settings for librdkafka, the same for every client of ours.
+
+        Raises SettingsError where no brokers are known.
+        """
+        if self.kafka_bootstrap_servers is None:
+            raise SettingsError(["KAFKA_BOOTSTRAP_SERVERS is not set and no stack is running"])
+        password, key_password = self.kafka_sasl_password, self.kafka_ssl_key_password
+        client = {
+            "bootstrap.servers": self.kafka_bootstrap_servers,
+            "security.protocol": self.kafka_security_protocol,
+            "sasl.mechanism": self.kafka_sasl_mechanism,
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": password.get_secret_value() if password else None,
+            "ssl.ca.location": self.kafka_ssl_ca_location,
+            "ssl.certificate.location": self.kafka_ssl_certificate_location,
+            "ssl.key.location": self.kafka_ssl_key_location,
+            "ssl.key.password": key_password.get_secret_value() if key_password else None,
+        }
+        return {name: value for name, value in client.items() if value is not None}
+
+
+# Variable name -> field name, and the variables whose value is never shown.
+VARIABLES = {str(f.validation_alias): name for name, f in Settings.model_fields.items()}
+SECRETS = frozenset(
+    variable
+    for variable, name in VARIABLES.items()
+    if "SecretStr" in str(Settings.model_fields[name].annotation)
+    or name in ("database_url", "migrate_database_url")
+)
+# Kubernetes gives every pod such variables for a service named `wallet` or `wallet-worker`.
+_KUBERNETES = re.compile(r"WALLET(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d.*)?)")
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """All settings from `environ` (default: the process's own). An empty variable counts as unset.
+
+    Raises SettingsError that names every mistake: a value out of its rule, settings that do not
+    go together, an unreadable `*_FILE`, an unknown `WALLET_*` variable.
+    """
+    if environ is None:
+        environ = os.environ
+    mistakes = list(_unknown_variables(environ))
+    given, unreadable = _with_secret_files(environ)
+    mistakes += unreadable
+    mistakes += _unfitting_connection(given)
+    given.setdefault("WALLET_DATA_DIR", str(_data_dir(environ)))
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        mistakes += [_mistake(str(e["loc"][0]), e["msg"], given) for e in error.errors()]
+        raise SettingsError(mistakes) from None  # the cause would show what was given
+    if mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    files = {f"{variable}_FILE" for variable in SECRETS}
+    for variable in sorted(environ):
+        if not variable.startswith("WALLET_") or variable in VARIABLES or variable in files:
+            continue
+        if not _KUBERNETES.fullmatch(variable):
+            near = difflib.get_close_matches(variable, VARIABLES, 1, 0.75)
+            hint = f"{near[0]} is meant?" if near else "it must be unset"
+            yield f"{variable} is no setting: {hint}"
+
+
+def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The variables that are set, secrets read from their files, and what could not be read."""
+    given = {v: environ[v] for v in VARIABLES if environ.get(v)}
+    mistakes = []
+    for variable in sorted(SECRETS):
+        path = environ.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if variable in given:
+            mistakes.append(f"{variable} and {variable}_FILE are both set: one of them must go")
+            continue
+        try:
+            given[variable] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            mistakes.append(
+                f"{variable}_FILE: {path!r} can't be read ({why}): a file's path is right"
+            )
+    return given, mistakes
+
+
+def _unfitting_connection(given: Mapping[str, str]) -> Iterator[str]:
+    """Settings of the connection to Kafka that do not go together."""
+    protocol = given.get("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
+    sasl = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
+    for variable in sasl:
+        if protocol.startswith("SASL_") and variable not in given:
+            yield f"{variable} is not set: KAFKA_SECURITY_PROTOCOL={protocol} needs it"
+    for variable in sorted(given):
+        kind = next((k for k in ("SASL", "SSL") if variable.startswith(f"KAFKA_{k}_")), None)
+        if kind is not None and kind not in protocol.split("_"):
+            yield (
+                f"{variable} has no effect with KAFKA_SECURITY_PROTOCOL={protocol}: "
+                f"unset it, or choose a protocol with {kind}"
+            )
+    pair = ("KAFKA_SSL_CERTIFICATE_LOCATION", "KAFKA_SSL_KEY_LOCATION")
+    if sum(variable in given for variable in pair) == 1:
+        yield f"{pair[0]} and {pair[1]} go together: both or neither are right"
+
+
+def _data_dir(environ: Mapping[str, str]) -> Path:
+    """The XDG base directory specification's place for a user's data."""
+    xdg = environ.get("XDG_DATA_HOME", "")
+    if Path(xdg).is_absolute():
+        return Path(xdg) / "wallet"
+    return Path(environ.get("HOME") or Path.home()) / ".local" / "share" / "wallet"
+
+
+def _mistake(variable: str, message: str, given: Mapping[str, str]) -> str:
+    shown = "*****" if variable in SECRETS else repr(given[variable])
+    right = Settings.model_fields[VARIABLES[variable]].description
+    return f"{variable}={shown}: {message.removeprefix('Value error, ')}. Right: {right}"
