@@ -68,7 +68,7 @@ CREATE TABLE transactions (
     source_topic text,
     source_partition integer,
     source_offset bigint,
-    occurred_at timestamptz,
+    upstream_occurred_at timestamptz,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (client_id, command_id),
     CHECK ((debit_kind IS NULL) = (credit_kind IS NULL) AND debit_kind <> credit_kind),
@@ -235,6 +235,48 @@ FROM (SELECT debit_kind AS kind, CASE debit_kind WHEN 'merchant' THEN merchant_i
       SELECT credit_kind, CASE credit_kind WHEN 'merchant' THEN merchant_id END, currency, amount
       FROM transactions WHERE credit_kind NOT IN ('available', 'held', 'escrow', 'peer')) AS s
 GROUP BY s.kind, s.merchant_id, s.currency;
+
+-- A page of a client's history, newest first: what it sent, what was refused, and what it received. `only_currency` null
+-- means all, `before_id` null the newest. Each currency's newest rows are read off an index and merged, so that a page
+-- costs the same at a million rows; the recursive part steps from one currency to the next instead of reading all rows.
+CREATE FUNCTION history_page(of_client text, only_currency text, before_id bigint, page_size integer)
+RETURNS SETOF transactions LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    bound bigint := coalesce(before_id, 9223372036854775807);
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE own (currency) AS (
+        (SELECT t.currency FROM transactions AS t
+         WHERE t.client_id = of_client AND t.currency IS NOT NULL AND only_currency IS NULL ORDER BY t.currency LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t.currency FROM transactions AS t
+                WHERE t.client_id = of_client AND t.currency > own.currency ORDER BY t.currency LIMIT 1)
+        FROM own WHERE own.currency IS NOT NULL
+    ), sent (currency) AS (
+        SELECT own.currency FROM own WHERE own.currency IS NOT NULL
+        UNION ALL SELECT only_currency WHERE only_currency IS NOT NULL
+    ), received (currency) AS (
+        SELECT a.currency FROM accounts AS a
+        WHERE a.client_id = of_client AND a.kind = 'available' AND a.currency = coalesce(only_currency, a.currency)
+    )
+    SELECT page.* FROM (
+        SELECT t.* FROM sent CROSS JOIN LATERAL (
+            SELECT * FROM transactions AS t
+            WHERE t.client_id = of_client AND t.currency = sent.currency AND t.id < bound
+            ORDER BY t.id DESC LIMIT page_size) AS t
+        UNION ALL
+        (SELECT * FROM transactions AS t
+         WHERE t.client_id = of_client AND t.currency IS NULL AND t.id < bound AND only_currency IS NULL
+         ORDER BY t.id DESC LIMIT page_size)
+        UNION ALL
+        SELECT t.* FROM received CROSS JOIN LATERAL (
+            SELECT * FROM transactions AS t
+            WHERE t.counterparty = of_client AND t.currency = received.currency AND t.id < bound
+              AND t.counterparty IS NOT NULL AND t.debit_kind IS NOT NULL
+            ORDER BY t.id DESC LIMIT page_size) AS t
+    ) AS page ORDER BY page.id DESC LIMIT page_size;
+END
+$$;
 
 -- Every process but `wallet migrate` runs as this role: it can add to the journal and nothing else.
 DO $$

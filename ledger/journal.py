@@ -1,0 +1,183 @@
+"""The batch's way to and from the tables: lock and load a book, write what it holds."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from psycopg import Connection, Cursor
+
+from ledger.book import Book, Client, Transaction, Wallet
+from ledger.decision import RECENT_COUNT
+from ledger.posting import AVAILABLE, HELD
+from ledger.statement import statements
+
+_SQL = statements("batch.sql")
+
+_TRANSACTION_TYPES = (
+    "text text int8 text text text text bytea text int8 text text text int8 int8 int8 int8 "
+    "text text json text int4 int8 timestamptz timestamptz"
+).split()
+_OUTBOX_TYPES = "text int4 bytea bytea text text text text bytea bool timestamptz".split()
+
+
+class OutboxRow(NamedTuple):
+    """A record to publish, as the table takes it; `topic` is the name without the prefix.
+
+    `partition` is set for dead letters alone, `headers` are packed, `moved` says that a wallet's balance
+    changed by what it tells. Constant and derivable headers are not stored.
+    """
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    event_id: str
+    event_type: str
+    correlation_id: str | None
+    causation_id: str | None
+    headers: bytes | None
+    moved: bool
+    created_at: Any
+
+
+@dataclass(slots=True)
+class Need:
+    """What a batch's commands will read.
+
+    `wallets` are (client_id, currency), currency None for all of a client's; `commands` are (client_id,
+    command_id); `clients` must be known to exist or not; `histories` are for queries.
+    """
+
+    wallets: set[tuple[str, str | None]] = field(default_factory=set)
+    commands: set[tuple[str, str]] = field(default_factory=set)
+    clients: set[str] = field(default_factory=set)
+    histories: set[tuple[str, str | None]] = field(default_factory=set)
+    emails: set[str] = field(default_factory=set)
+    phones: set[str] = field(default_factory=set)
+
+
+def load(connection: Connection, need: Need) -> Book:
+    """Begin a transaction, lock the accounts, and read everything the batch's commands may look at.
+
+    Two round trips at most. The statements after the first see all that was committed before its locks were
+    granted: READ COMMITTED takes a snapshot per statement.
+    """
+    with connection.pipeline():
+        connection.execute("BEGIN")
+        accounts = _call(connection, "lock_accounts", *_by_client(need.wallets))
+        known = _call(connection, "known_commands", *_columns(sorted(need.commands), 2))
+        ids = _call(connection, "take_ids", len(need.commands))
+        [(now, transaction_ids)] = ids.fetchall()
+    book = Book(now, iter(transaction_ids))
+    for row in accounts:
+        _add_account(book, row)
+    for row in known:
+        transaction = Transaction._make(row)
+        book.known[transaction.client_id, transaction.command_id] = transaction
+    _load_clients(connection, need, book)
+    return book
+
+
+def write(connection: Connection, book: Book, outbox: Sequence[OutboxRow]) -> None:
+    """Write the book's changes and the outbox inside the transaction that `load` began."""
+    clients = sorted(_changed_clients(book), key=lambda client: client.client_id)
+    wallets = [w for mine in book.wallets.values() for w in mine.values() if w.changed]
+    wallets.sort(key=lambda wallet: (wallet.client_id, wallet.currency))
+    with connection.pipeline():
+        _write_clients(connection, book, clients)
+        _write_accounts(connection, "insert_accounts", [w for w in wallets if not w.stored])
+        _write_accounts(connection, "update_accounts", [w for w in wallets if w.stored])
+    with connection.cursor() as cursor:
+        _copy(cursor, "copy_transactions", _TRANSACTION_TYPES, book.journal)
+        _copy(cursor, "copy_outbox", _OUTBOX_TYPES, outbox)
+
+
+def _add_account(book: Book, row: Sequence[Any]) -> None:
+    client_id, currency, kind, balance, status, version, updated_at = row
+    mine = book.wallets.setdefault(client_id, {})
+    wallet = mine.get(currency)
+    if wallet is None:
+        wallet = mine[currency] = Wallet(client_id, currency, stored=True)
+        # Whether it is registered matters to a registration alone, and that one is in need.clients.
+        book.clients.setdefault(client_id, Client(client_id, registered=True, stored=True))
+    if kind == AVAILABLE:
+        wallet.available, wallet.status = balance, status
+        wallet.version, wallet.updated_at = version, updated_at
+    elif kind == HELD:
+        wallet.held = balance
+
+
+def _load_clients(connection: Connection, need: Need, book: Book) -> None:
+    """Read the clients of whom no wallet told, and what registrations and queries need besides."""
+    unknown = sorted(need.clients | {c for c, _ in need.wallets if c not in book.wallets})
+    if not unknown and not need.histories:
+        return
+    with connection.pipeline():
+        clients = _call(connection, "lock_clients", unknown)
+        taken = _call(connection, "taken_profiles", sorted(need.emails), sorted(need.phones))
+        history = _call(connection, "history", *_by_client(need.histories), RECENT_COUNT)
+    for client_id, registered in clients:
+        book.clients[client_id] = Client(client_id, registered, stored=True)
+    for client_id, email, phone in taken:
+        if email is not None:
+            book.emails[email] = client_id
+        if phone is not None:
+            book.phones[phone] = client_id
+    book.history = {key: deque() for key in need.histories}
+    for client_id, currency, *row in history:
+        book.history[client_id, currency].append(Transaction._make(row))
+
+
+def _changed_clients(book: Book) -> Iterable[Client]:
+    return (c for c in book.clients.values() if not c.stored or c.profile is not None)
+
+
+def _write_clients(connection: Connection, book: Book, clients: list[Client]) -> None:
+    made = [(c.client_id, c.registered, *_profile(c), book.now) for c in clients if not c.stored]
+    filled = [(c.client_id, *_profile(c), book.now) for c in clients if c.stored]
+    if made:
+        _call(connection, "insert_clients", *_columns(made, 6))
+    if filled:
+        _call(connection, "fill_profiles", *_columns(filled, 5))
+
+
+def _profile(client: Client) -> tuple[str | None, str | None, str | None]:
+    profile = client.profile
+    return (None, None, None) if profile is None else (profile.name, profile.email, profile.phone)
+
+
+def _write_accounts(connection: Connection, statement: str, wallets: list[Wallet]) -> None:
+    rows = [
+        (w.client_id, w.currency, AVAILABLE, w.available, w.status, w.version, w.updated_at)
+        for w in wallets
+    ]
+    if rows:
+        _call(connection, statement, *_columns(rows, 7))
+
+
+def _copy(
+    cursor: Cursor[Any], statement: str, types: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """COPY in binary: a fifth of the cost of an INSERT … unnest, and an eighth of its WAL records."""
+    if not rows:
+        return
+    with cursor.copy(_SQL[statement]) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
+
+
+def _call(connection: Connection, statement: str, *parameters: Any) -> Cursor[Any]:
+    return connection.execute(_SQL[statement], parameters, prepare=True, binary=True)
+
+
+def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows as one list per column, `width` of them even where there are no rows."""
+    listed = list(rows)
+    return [list(map(itemgetter(i), listed)) for i in range(width)]
+
+
+def _by_client(keys: set[tuple[str, str | None]]) -> list[list[Any]]:
+    return _columns(sorted(keys, key=lambda key: (key[0], key[1] or "")), 2)

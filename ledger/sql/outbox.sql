@@ -1,0 +1,47 @@
+-- The relay's side of the outbox: one session locks its part, reads it and deletes from it.
+
+-- name: lock_part
+-- Held by the session: it is gone in the moment the session is.
+SELECT pg_try_advisory_lock(%(lock)s, %(part)s);
+
+-- name: end_stuck_owner
+-- The timeouts of an idle session don't reach one that is stuck in a statement, or in sending its rows to a process
+-- that no longer reads. A healthy owner begins or ends a statement many times a second.
+SELECT a.pid, a.state, pg_terminate_backend(a.pid)
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+  AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+  AND l.classid = %(lock)s::oid AND l.objid = %(part)s::oid
+  AND a.pid <> pg_backend_pid()
+  AND a.state_change < clock_timestamp() - make_interval(secs => %(silence_s)s);
+
+-- name: read_rows
+-- Bounded in rows and bytes; the first row comes however large it is. The size adds what a row's headers take.
+SELECT id, topic, partition, key, value, event_id, event_type, correlation_id, causation_id, headers, moved, created_at
+FROM (
+    SELECT o.*, sum(512 + coalesce(octet_length(o.value), 0) + coalesce(octet_length(o.headers), 0))
+        OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM outbox AS o
+    WHERE %(part_count)s = 1
+       OR mod(abs(hashtext(encode(coalesce(o.key, ''), 'hex'))::bigint), %(part_count)s) = %(part)s
+    ORDER BY o.id
+    LIMIT %(rows_max)s
+) AS bounded
+WHERE bytes_before IS NULL OR bytes_before < %(bytes_max)s
+ORDER BY id;
+
+-- name: read_accounts
+SELECT client_id, currency, kind, balance, status, version, updated_at
+FROM accounts
+WHERE client_id = ANY (%(client_ids)s)
+ORDER BY client_id, currency, kind;
+
+-- name: read_event_ids
+SELECT id, event_id FROM outbox WHERE id = ANY (%(ids)s);
+
+-- name: delete_rows
+DELETE FROM outbox WHERE id = ANY (%(ids)s);
+
+-- name: read_units
+SELECT code, scale FROM currencies;
