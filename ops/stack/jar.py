@@ -29,7 +29,7 @@ def classpath(progress: Callable[[str], None]) -> str:
     Blocks while it downloads (about 60 MB, once per user). Raises StackError if the jars
     can't be had or don't fit together.
     """
-    cache = _cache_dir()
+    cache = cache_dir()
     listing = cache / f"kafka-{KAFKA_VERSION}-log4j-{LOG4J_VERSION}.classpath"
     known = _listed(listing)
     if known:
@@ -51,7 +51,8 @@ def classpath(progress: Callable[[str], None]) -> str:
     return listing.read_text(encoding="utf-8")
 
 
-def _cache_dir() -> Path:
+def cache_dir() -> Path:
+    """Return the folder for what is worth keeping between stacks."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "wallet-transaction-system"
 

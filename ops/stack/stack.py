@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +13,14 @@ from typing import Any
 
 import psutil
 
-from ops.stack import jar, kafka, leftover, port, postgres, supervisor
+from ops.stack import jar, kafka, leftover, port, postgres
 from ops.stack.account import server_account
 from ops.stack.folder import Folder, is_locked, locked, read_json, read_tail
+from ops.stack.java import Java, with_class_cache
+from ops.stack.launch import STOP_TIMEOUT_S, PartPlan, launch, release, until, write_plan
 from ops.stack.report import PartStatus, StackAddress, StackError, StackStatus
 
 _READY_TIMEOUT_S = 90.0
-_STOP_TIMEOUT_S = 60.0
 _KILLED_TIMEOUT_S = 10.0
 _STATE_TIMEOUT_S = 5.0
 _PART_STOP_TIMEOUT_S = 20.0
@@ -52,7 +51,7 @@ class Stack:
             if status.address is not None:
                 self._progress(f"The stack in {self._folder.root} already runs.")
                 return status.address
-            return self._start(bound=False, throwaway=False)[1]
+            return self._start(bound=False, throwaway=False)[0]
 
     @contextmanager
     def bound(self, *, throwaway: bool = False) -> Iterator[StackAddress]:
@@ -64,11 +63,11 @@ class Stack:
         with self._alone():
             if self.status().state in {"running", "starting"}:
                 raise StackError(f"A stack already runs in {self._folder.root}.")
-            process, address = self._start(bound=True, throwaway=throwaway)
+            address, supervisor_process = self._start(bound=True, throwaway=throwaway)
         try:
             yield address
         finally:
-            _release(process)
+            release(supervisor_process)
 
     def stop(self) -> bool:
         """End both servers, in order if they let us; False if nothing ran."""
@@ -83,7 +82,8 @@ class Stack:
         """Say how both servers are, with the end of a crashed one's log."""
         state = read_json(self._folder.state)
         alive = is_locked(self._folder.supervisor_lock)
-        if not alive and state.get("phase", "stopped") == "stopped":
+        phase = state.get("phase", "stopped")
+        if phase == "stopped" or (alive and phase == "stopping"):
             return StackStatus(data_dir=self._folder.root, state="stopped", address=None)
         parts = tuple(
             self._part_status(name, report, alive=alive)
@@ -117,8 +117,7 @@ class Stack:
     def console_command(self, tool: str, arguments: Sequence[str]) -> list[str]:
         """Return the command line that `console` runs."""
         servers = self.address().kafka_bootstrap_servers
-        classpath = jar.classpath(self._progress)
-        return kafka.tool_command(tool, servers, arguments, classpath=classpath)
+        return kafka.tool_command(tool, servers, arguments, java=self._java())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -133,7 +132,7 @@ class Stack:
 
     def _start(
         self, *, bound: bool, throwaway: bool
-    ) -> tuple[subprocess.Popen[bytes], StackAddress]:
+    ) -> tuple[StackAddress, subprocess.Popen[bytes]]:
         """Clear, prepare, launch and wait; under the start lock."""
         status = self.status()
         if status.state != "stopped":
@@ -142,75 +141,66 @@ class Stack:
         leftover.clear(self._folder, postgres.socket_dir(self._folder))
         self._prepare(throwaway=throwaway)
         self._progress("Starting Kafka and PostgreSQL…")
-        process = self._launch(bound=bound)
+        process = launch(self._folder, bound=bound)
         try:
-            address = self._wait_until_ready(process)
+            return self._wait_until_ready(), process
         except BaseException:
-            _release(process)
+            release(process)
+            self._end_supervisor()
             raise
-        return process, address
 
     def _prepare(self, *, throwaway: bool) -> None:
         """Make what is missing of the data, and write what the supervisor is to run."""
         folder = self._folder
         folder.log.mkdir(exist_ok=True)
         folder.ready.unlink(missing_ok=True)
-        classpath = jar.classpath(self._progress)
+        java = self._java()
         account = server_account()
         broker, controller = port.choose(read_json(folder.plan).get("ports", []), 2)
         kafka.write_settings(folder, broker, controller)
         if not folder.postgres.exists():
             self._progress("Making the data folders of Kafka and PostgreSQL…")
         with ThreadPoolExecutor() as pool:  # a second and a half each
-            made = pool.submit(kafka.format_storage, folder, classpath)
+            made = pool.submit(kafka.format_storage, folder, java)
             postgres.make_data(folder, account, self._progress)
             made.result()
-        kafka_part = {
-            "name": "kafka",
-            "command": kafka.broker_command(folder, classpath),
-            "stop_signal": signal.SIGKILL if throwaway else signal.SIGTERM,
-            "uid": None,
-            "gid": None,
-        }
-        postgres_part = {
-            "name": "postgres",
-            "command": postgres.server_command(folder),
-            "stop_signal": signal.SIGQUIT if throwaway else signal.SIGINT,
-            "uid": account.uid if account else None,
-            "gid": account.gid if account else None,
-        }
-        plan = {
-            "ports": [broker, controller],
-            "parts": [self._with_log(kafka_part), self._with_log(postgres_part)],
-            "remove_paths": self._remove_paths() if throwaway else [],
-        }
-        folder.plan.write_text(json.dumps(plan, indent=1), encoding="utf-8")
+        parts = [
+            PartPlan(
+                name="kafka",
+                command=kafka.broker_command(folder, java),
+                output_path=self._output_path("kafka"),
+                stop_signal=signal.SIGKILL if throwaway else signal.SIGTERM,
+                stop_timeout_s=_PART_STOP_TIMEOUT_S,
+            ),
+            PartPlan(
+                name="postgres",
+                command=postgres.server_command(folder),
+                output_path=self._output_path("postgres"),
+                stop_signal=signal.SIGQUIT if throwaway else signal.SIGINT,
+                stop_timeout_s=_PART_STOP_TIMEOUT_S,
+                uid=account.uid if account else None,
+                gid=account.gid if account else None,
+            ),
+        ]
+        remove_paths = [postgres.socket_dir(folder), *([folder.root] if throwaway else [])]
+        write_plan(folder, parts, ports=[broker, controller], remove_paths=remove_paths)
 
-    def _with_log(self, part: dict[str, Any]) -> dict[str, Any]:
-        """Add where the process writes to; a log that has grown large makes room first."""
-        log_path = self._folder.log / _LOGS[part["name"]][-1]
+    def _java(self) -> Java:
+        classpath = jar.classpath(self._progress)
+
+        def train(folder: Folder, class_cache: Path) -> list[str]:
+            return kafka.training_command(folder, class_cache, Java(classpath))
+
+        return with_class_cache(classpath, train, self._progress)
+
+    def _output_path(self, name: str) -> str:
+        """Return where the process writes to; a log that has grown large makes room first."""
+        log_path = self._folder.log / _LOGS[name][-1]
         if log_path.exists() and log_path.stat().st_size > _LOG_BYTES_MAX:
             log_path.replace(log_path.with_name(f"{log_path.name}.1"))
-        return {**part, "output_path": str(log_path), "stop_timeout_s": _PART_STOP_TIMEOUT_S}
+        return str(log_path)
 
-    def _remove_paths(self) -> list[str]:
-        return [str(postgres.socket_dir(self._folder)), str(self._folder.root)]
-
-    def _launch(self, *, bound: bool) -> subprocess.Popen[bytes]:
-        """Start the supervisor in a session of its own: a Ctrl-C is for us alone."""
-        mode = "bound" if bound else "detached"
-        script = str(supervisor.__file__)
-        with (self._folder.log / "supervisor.log").open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-I", script, str(self._folder.root), mode],
-                stdin=subprocess.PIPE if bound else subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder.root,
-                start_new_session=True,
-            )
-
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> StackAddress:
+    def _wait_until_ready(self) -> StackAddress:
         """Wait until both servers answer; raises StackError as soon as one has ended."""
         address = self._planned_address()
         client = kafka.admin(address.kafka_bootstrap_servers)
@@ -220,20 +210,15 @@ class Stack:
         }
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while missing:
-            state = read_json(self._folder.state)
-            if process.poll() is not None:
-                tail = "\n".join(read_tail(self._folder.log / "supervisor.log", _TAIL_LINES))
-                raise StackError(f"The stack's supervisor has ended:\n{tail}")
-            if state.get("pid") == process.pid:
-                status = self.status()
-                if status.state == "crashed":
-                    raise StackError(status.sentence())
+            status = self.status()
+            if status.state in {"crashed", "stopped"}:
+                raise StackError(status.sentence())
             if time.monotonic() > deadline:
                 logs = f"see the logs in {self._folder.log}"
                 raise StackError(f"{' and '.join(missing)} did not come up in time: {logs}")
             missing = {name: answers for name, answers in missing.items() if not answers()}
             time.sleep(_POLL_INTERVAL_S)
-        self._folder.ready.write_text(str(process.pid), encoding="utf-8")
+        self._folder.ready.write_text(str(read_json(self._folder.state)["pid"]), encoding="utf-8")
         return address
 
     def _planned_address(self) -> StackAddress:
@@ -266,41 +251,18 @@ class Stack:
             return False
         process = self._supervisor()
         # One that was started a moment ago has not written its process id yet.
-        if process is None and _until(lambda: self._supervisor() is not None, _STATE_TIMEOUT_S):
+        if process is None and until(lambda: self._supervisor() is not None, _STATE_TIMEOUT_S):
             process = self._supervisor()
         if process is None:
             raise StackError(f"Some process holds {lock} that is not this stack's supervisor.")
         process.terminate()
-        if not _until(lambda: not is_locked(lock), _STOP_TIMEOUT_S):
+        if not until(lambda: not is_locked(lock), STOP_TIMEOUT_S):
             process.kill()
-            _until(lambda: not is_locked(lock), _KILLED_TIMEOUT_S)
+            until(lambda: not is_locked(lock), _KILLED_TIMEOUT_S)
         return True
-
-
-def _release(process: subprocess.Popen[bytes]) -> None:
-    """Tell a supervisor we started that its time has come, and wait until it has ended."""
-    if process.stdin is not None:
-        process.stdin.close()
-    else:
-        process.terminate()
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _ending(report: dict[str, Any]) -> str:
     code = report["exit_code"]
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     return f"{how} at {report['ended_at']}"
-
-
-def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Wait until the condition holds; False if it did not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_INTERVAL_S)
-    return True

@@ -29,6 +29,8 @@ _PR_SET_PDEATHSIG = 1
 
 def main(data_dir: Path, *, bound: bool) -> int:
     """Run the plan in the folder until told to stop; returns the exit code."""
+    if not bound and os.fork() != 0:
+        return 0  # whoever started us is not to be our parent: it would have to wait for us
     lock = _take_lock(data_dir / "supervisor.lock")
     if lock is None:
         return 1
