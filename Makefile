@@ -32,6 +32,7 @@ demo: $(STAMP)
 	$(BIN)/wallet demo $(ARGS)
 
 test: $(STAMP)
+	@$(BIN)/python -m ops.stack
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)

@@ -2,7 +2,7 @@
 
 from ops.stack.kafka import TOOLS, tool_command
 from ops.stack.report import PartStatus, StackAddress, StackError, StackStatus
-from ops.stack.stack import Stack
+from ops.stack.stack import Stack, fetch
 
 __all__ = [
     "TOOLS",
@@ -11,5 +11,6 @@ __all__ = [
     "StackAddress",
     "StackError",
     "StackStatus",
+    "fetch",
     "tool_command",
 ]

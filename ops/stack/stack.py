@@ -117,7 +117,7 @@ class Stack:
     def console_command(self, tool: str, arguments: Sequence[str]) -> list[str]:
         """Return the command line that `console` runs."""
         servers = self.address().kafka_bootstrap_servers
-        return kafka.tool_command(tool, servers, arguments, java=self._java())
+        return kafka.tool_command(tool, servers, arguments, java=fetch(self._progress))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -154,7 +154,7 @@ class Stack:
         folder = self._folder
         folder.log.mkdir(exist_ok=True)
         folder.ready.unlink(missing_ok=True)
-        java = self._java()
+        java = fetch(self._progress)
         account = server_account()
         broker, controller = port.choose(read_json(folder.plan).get("ports", []), 2)
         kafka.write_settings(folder, broker, controller)
@@ -184,14 +184,6 @@ class Stack:
         ]
         remove_paths = [postgres.socket_dir(folder), *([folder.root] if throwaway else [])]
         write_plan(folder, parts, ports=[broker, controller], remove_paths=remove_paths)
-
-    def _java(self) -> Java:
-        classpath = jar.classpath(self._progress)
-
-        def train(folder: Folder, class_cache: Path) -> list[str]:
-            return kafka.training_command(folder, class_cache, Java(classpath))
-
-        return with_class_cache(classpath, train, self._progress)
 
     def _output_path(self, name: str) -> str:
         """Return where the process writes to; a log that has grown large makes room first."""
@@ -260,6 +252,19 @@ class Stack:
             process.kill()
             until(lambda: not is_locked(lock), _KILLED_TIMEOUT_S)
         return True
+
+
+def fetch(progress: Callable[[str], None]) -> Java:
+    """Return Java with Kafka, fetching its jars and caching its classes on the first call ever.
+
+    Takes a minute then, and says so; a few milliseconds later on. Raises StackError.
+    """
+    classpath = jar.classpath(progress)
+
+    def train(folder: Folder, class_cache: Path) -> list[str]:
+        return kafka.training_command(folder, class_cache, Java(classpath))
+
+    return with_class_cache(classpath, train, progress)
 
 
 def _ending(report: dict[str, Any]) -> str:
