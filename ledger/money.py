@@ -50,3 +50,12 @@ def format_amount(minor: int, scale: int) -> str:
         return str(minor)
     text = str(minor).zfill(scale + 1 if minor >= 0 else scale + 2)
     return f"{text[:-scale]}.{text[-scale:]}"
+
+
+def shortest_text(text: str) -> str:
+    """A valid amount's text without trailing decimal zeros: `10.50` is `10.5`, `10.00` is `10`.
+
+    Two valid amounts of one currency have the same shortest text exactly where they have the same
+    minor units, whatever the currency's scale.
+    """
+    return text.rstrip("0").removesuffix(".") if "." in text else text
