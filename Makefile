@@ -21,11 +21,13 @@ help:
 venv: $(STAMP)
 
 # The stamp is written last: an installation that broke off begins again.
+# Named by the environment, the pinned versions hold for the build of the project too.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is `$(PYTHON) -V 2>&1 || true`: name another one with 'make PYTHON=python3.12 $(MAKECMDGOALS)'." >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "There is no '$(PYTHON)': install Python 3.11 or newer, or name one with 'make PYTHON=python3.12 $(MAKECMDGOALS)'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is `$(PYTHON) -V 2>&1`: name another one with 'make PYTHON=python3.12 $(MAKECMDGOALS)'." >&2; exit 1; }
 	@echo "==> Making $(VENV)/ and installing the project; the first time downloads about 250 MB (Java and PostgreSQL among it)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No virtual environment can be made: install your system's python3-venv package." >&2; rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar on -c constraints.txt -e '.[stack,dev]'
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar on -e '.[stack,dev]'
 	@touch $@
 
 demo: $(STAMP)
