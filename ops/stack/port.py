@@ -18,7 +18,7 @@ def choose(wanted: list[int], count: int) -> list[int]:
     for _ in range(_ATTEMPTS):
         if len(ports) == count:
             return ports
-        port = random.choice(_RANGE)  # noqa: S311 - two stacks starting at once should differ, no more
+        port = random.choice(_RANGE)  # two stacks starting at once should differ
         if port not in ports and _is_free(port):
             ports.append(port)
     raise StackError("There are no free ports on 127.0.0.1 for Kafka.")
