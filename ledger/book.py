@@ -13,8 +13,9 @@ from ledger.posting import PEER
 class Transaction(NamedTuple):
     """A row of the journal, its fields in the order of the table's columns.
 
-    Amounts and balances in minor units. `debit_kind` and `credit_kind` name accounts (ledger.posting), None
-    where no money moved; `peer_balance_after` is the counterparty's. `created_at` is when it was decided.
+    Amounts and balances in minor units. `debit_kind` and `credit_kind` name accounts
+    (ledger.posting), None where no money moved; `peer_balance_after` is the counterparty's.
+    `created_at` is when it was decided.
     """
 
     client_id: str
@@ -48,8 +49,8 @@ class Transaction(NamedTuple):
 class Wallet:
     """One client's wallet of one currency: its accounts' balances in minor units.
 
-    `held` is None as long as the wallet has no held account. `stored` says that the database has it;
-    `version` counts the changes, `changed` that there were some in this batch.
+    `held` is None as long as the wallet has no held account. `stored` says that the database has
+    it; `version` counts the changes, `changed` that there were some in this batch.
     """
 
     client_id: str
@@ -84,11 +85,11 @@ class Client:
 class Book:
     """All that a batch's commands may read, and all that they change; no I/O.
 
-    `transaction_ids` were taken under the accounts' locks, so that an account's rows in id order are its
-    history. `wallets` are by client and currency, complete for clients with a query in the batch. `known` has
-    earlier outcomes by (client_id, command_id), this batch's too. `history` has what a query will show, newest
-    first, by (client_id, currency), where currency None means all. `emails` (lower case) and `phones` map to
-    the client that has them.
+    `transaction_ids` were taken under the accounts' locks, so that an account's rows in id order
+    are its history. `wallets` are by client and currency, complete for clients with a query in
+    the batch. `known` has earlier outcomes by (client_id, command_id), this batch's too.
+    `history` has what a query will show, newest first, by (client_id, currency), where currency
+    None means all. `emails` (lower case) and `phones` map to the client that has them.
     """
 
     now: datetime

@@ -28,11 +28,12 @@ class Profile:
 class Command:
     """One record whose envelope could be read.
 
-    `refusal` is what was found wrong beyond the envelope (invalid_request, unknown_currency, invalid_amount);
-    fields that could not be read are None then. `currency` is the given one, else the default; None for a
-    query that named none, or where the given one is no currency code at all. `amount_minor` is in the
-    currency's minor units, None where the type has no amount or it may be left out. `metadata` is its JSON text.
-    `fingerprint` is the SHA-256 of the content (contract §2, Idempotency).
+    `refusal` is what was found wrong beyond the envelope (invalid_request, unknown_currency,
+    invalid_amount); fields that could not be read are None then. `currency` is the given one,
+    else the default; None for a query that named none, or where the given one is no currency code
+    at all. `amount_minor` is in the currency's minor units, None where the type has no amount or
+    it may be left out. `metadata` is its JSON text. `fingerprint` is the SHA-256 of the content
+    (contract §2, Idempotency).
     """
 
     client_id: str

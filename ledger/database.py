@@ -5,7 +5,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 RUNTIME_ROLE = "wallet_runtime"
 
-# Where the server or the way to it is gone, libpq finds out in about this time and not after two hours.
+# Where the server or the way to it is gone, libpq finds out in about this time and not after two
+# hours.
 _CLIENT_SETTINGS: dict[str, str] = {
     "connect_timeout": "5",
     "keepalives_idle": "5",
@@ -27,8 +28,9 @@ _RUNTIME_SETTINGS: dict[str, str] = {
     "lock_timeout": "10s",
     "transaction_timeout": "20s",
     "idle_in_transaction_session_timeout": "10s",
-    # Every statement of the running processes looks rows up by key. Plans made while the tables were empty would
-    # scan them sequentially for as long as the session lives, so that choice is taken away from the planner.
+    # Every statement of the running processes looks rows up by key. Plans made while the tables
+    # were empty would scan them sequentially for as long as the session lives, so that choice is
+    # taken away from the planner.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -46,9 +48,10 @@ def connect(
 ) -> Connection:
     """Connect as the runtime role.
 
-    `long_queries` is for operators' reading (verify, history): no timeouts, the planner left free. With `role`
-    None the session keeps its login's rights, as the owner's migrations need.
-    Raises psycopg.OperationalError where the server can't be reached, psycopg.Error where the role is missing.
+    `long_queries` is for operators' reading (verify, history): no timeouts, the planner left
+    free. With `role` None the session keeps its login's rights, as the owner's migrations need.
+    Raises psycopg.OperationalError where the server can't be reached, psycopg.Error where the
+    role is missing.
     """
     given = conninfo_to_dict(database_url)
     defaults = {name: value for name, value in _CLIENT_SETTINGS.items() if name not in given}

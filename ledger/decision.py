@@ -38,10 +38,11 @@ class WalletState(NamedTuple):
 class Decision:
     """The answer to one command.
 
-    `transaction` is the kept outcome (for a duplicate the first one's), None where nothing is kept: for a
-    query and an idempotency conflict, of which `refusal` says why where they were refused. `balance` and
-    `held` are then the client's, None without a wallet. `peer_held` is the counterparty's held balance, None
-    where no money reached one. `wallets` and `recent` answer a query.
+    `transaction` is the kept outcome (for a duplicate the first one's), None where nothing is
+    kept: for a query and an idempotency conflict, of which `refusal` says why where they were
+    refused. `balance` and `held` are then the client's, None without a wallet. `peer_held` is the
+    counterparty's held balance, None where no money reached one. `wallets` and `recent` answer a
+    query.
     """
 
     command: Command

@@ -15,18 +15,15 @@ from ledger.statement import statements
 
 _SQL = statements("batch.sql")
 
-_TRANSACTION_TYPES = (
-    "text text int8 text text text text bytea text int8 text text text int8 int8 int8 int8 "
-    "text text json text int4 int8 timestamptz timestamptz"
-).split()
-_OUTBOX_TYPES = "text int4 bytea bytea text text text text bytea bool timestamptz".split()
+_TRANSACTION_TYPES = ["text", "text", "int8", "text", "text", "text", "text", "bytea", "text", "int8", "text", "text", "text", "int8", "int8", "int8", "int8", "text", "text", "json", "text", "int4", "int8", "timestamptz", "timestamptz"]
+_OUTBOX_TYPES = ["text", "int4", "bytea", "bytea", "text", "text", "text", "text", "bytea", "bool", "timestamptz"]
 
 
 class OutboxRow(NamedTuple):
     """A record to publish, as the table takes it; `topic` is the name without the prefix.
 
-    `partition` is set for dead letters alone, `headers` are packed, `moved` says that a wallet's balance
-    changed by what it tells. Constant and derivable headers are not stored.
+    `partition` is set for dead letters alone, `headers` are packed, `moved` says that a wallet's
+    balance changed by what it tells. Constant and derivable headers are not stored.
     """
 
     topic: str
@@ -46,8 +43,8 @@ class OutboxRow(NamedTuple):
 class Need:
     """What a batch's commands will read.
 
-    `wallets` are (client_id, currency), currency None for all of a client's; `commands` are (client_id,
-    command_id); `clients` must be known to exist or not; `histories` are for queries.
+    `wallets` are (client_id, currency), currency None for all of a client's; `commands` are
+    (client_id, command_id); `clients` must be known to exist or not; `histories` are for queries.
     """
 
     wallets: set[tuple[str, str | None]] = field(default_factory=set)
@@ -61,8 +58,8 @@ class Need:
 def load(connection: Connection, need: Need) -> Book:
     """Begin a transaction, lock the accounts, and read everything the batch's commands may look at.
 
-    Two round trips at most. The statements after the first see all that was committed before its locks were
-    granted: READ COMMITTED takes a snapshot per statement.
+    Two round trips at most. The statements after the first see all that was committed before its
+    locks were granted: READ COMMITTED takes a snapshot per statement.
     """
     with connection.pipeline():
         connection.execute("BEGIN")

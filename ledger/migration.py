@@ -16,8 +16,8 @@ with (
 
 MIGRATIONS = Path(__file__).parent / "sql" / "migrations"
 
-# Any constant: two `wallet migrate` of one database wait for each other on it. Unlike yoyo's own lock table it is
-# gone with its session, so that a killed migration needs no breaking of locks.
+# Any constant: two `wallet migrate` of one database wait for each other on it. Unlike yoyo's own
+# lock table it is gone with its session, so that a killed migration needs no breaking of locks.
 _MIGRATION_LOCK = 0x77616C6C6574
 
 

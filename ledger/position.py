@@ -28,8 +28,8 @@ class Claim(NamedTuple):
 class Position:
     """A partition that is ours as long as its epoch stands in the table.
 
-    `takings` counts how often it was taken without a commit since: from three on, something in it may be
-    killing the process.
+    `takings` counts how often it was taken without a commit since: from three on, something in it
+    may be killing the process.
     """
 
     topic: str
@@ -68,9 +68,8 @@ def release(connection: Connection, positions: Iterable[Position]) -> None:
         connection.execute(_SQL["release"], [list(column) for column in zip(*rows, strict=True)])
 
 
-def begin_trial(connection: Connection, position: Position) -> int | None:
-    """Count a try of the record at the position alone; gives how many it makes, None when fenced."""
-    offset = position.next_offset
+def begin_trial(connection: Connection, position: Position, offset: int) -> int | None:
+    """Count a try of the record at `offset` alone; gives how many it makes, None when fenced."""
     parameters = (offset, offset, position.topic, position.partition, position.epoch)
     row = connection.execute(_SQL["begin_trial"], parameters).fetchone()
     return None if row is None else int(row[0])
@@ -79,8 +78,8 @@ def begin_trial(connection: Connection, position: Position) -> int | None:
 def move(connection: Connection, moves: Sequence[Move], moved_at: datetime) -> None:
     """Queue the guarded move of positions inside the batch's transaction.
 
-    The server raises FENCED_SQLSTATE where one of them is no longer ours. The positions in memory are the
-    caller's to advance, once the commit has succeeded.
+    The server raises FENCED_SQLSTATE where one of them is no longer ours. The positions in memory
+    are the caller's to advance, once the commit has succeeded.
     """
     ordered = sorted(moves, key=lambda m: (m.position.topic, m.position.partition))
     columns = [
@@ -96,3 +95,9 @@ def move(connection: Connection, moves: Sequence[Move], moved_at: datetime) -> N
         [m.skipped for m in ordered],
     ]
     connection.execute(_SQL["move"], [*columns, moved_at], prepare=True)
+
+
+def read(connection: Connection) -> dict[tuple[str, int], tuple[int, int]]:
+    """Every partition's next offset and epoch as they stand. Raises psycopg.Error."""
+    rows = connection.execute(_SQL["positions"]).fetchall()
+    return {(topic, partition): (offset, epoch) for topic, partition, offset, epoch in rows}

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-# The first that holds is the answer (contract §3). One comment each where the name does not say it all.
+# The first that holds is the answer (contract §3). One comment each where the name does not say
+# it all.
 REASON_CODES: tuple[str, ...] = (
     "unauthorized",  # reserved for signed producers
     "forbidden",  # reserved for signed producers
@@ -42,7 +43,8 @@ REASON_CODES: tuple[str, ...] = (
 class Refusal:
     """A refusal is a value, not an exception.
 
-    `detail` is one safe sentence for a person: no SQL, no trace, no other client's data, no profile field.
+    `detail` is one safe sentence for a person: no SQL, no trace, no other client's data, no
+    profile field.
     """
 
     reason: str

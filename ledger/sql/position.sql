@@ -29,3 +29,6 @@ RETURNING trials
 -- name: move
 SELECT move_positions(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[],
                       %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz)
+
+-- name: positions
+SELECT topic, partition, next_offset, epoch FROM consumer_positions

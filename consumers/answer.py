@@ -1,0 +1,231 @@
+"""From decisions to records: what a command's sender, its counterparty and the readers are told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from ledger.book import Transaction
+from ledger.currency import Currencies
+from ledger.decision import Decision, WalletState
+from ledger.journal import OutboxRow
+from ledger.money import format_amount
+from ledger.posting import PEER
+from schemas.header import DeadLetter, dead_letter_headers, pack_headers, trace_headers
+from schemas.moment import format_moment
+from schemas.topic import ORDER_RESULT, WALLET_COMMAND, WALLET_RESULT
+
+InputHeaders = Sequence[tuple[str, bytes | None]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Makes the outbox rows of a batch; `now` is the moment at which the batch was decided."""
+
+    currencies: Currencies
+    now: datetime
+
+    def answer(self, kind: str, decision: Decision, headers: InputHeaders) -> list[OutboxRow]:
+        """The rows that tell of one decision, its own answer first. `kind` is the input's topic
+        without the prefix, `headers` the input's.
+        """
+        command = decision.command
+        source = command.source
+        event_id = f"{source.topic}/{source.partition}/{source.offset}"
+        trace = trace_headers(headers)
+        packed = pack_headers(trace) if trace else None
+        if kind == WALLET_COMMAND:
+            topic, (event_type, value) = WALLET_RESULT, self._wallet_result(decision)
+        else:
+            topic, (event_type, value) = ORDER_RESULT, self._order_result(decision)
+        transaction = decision.transaction
+        moved = (
+            transaction is not None and transaction.status == "applied" and not decision.duplicate
+        )
+        correlation_id = command.correlation_id
+        rows = [
+            OutboxRow(
+                topic, None, command.client_id.encode(), orjson.dumps(value), event_id, event_type,
+                correlation_id, None, packed, moved, self.now,
+            )
+        ]  # fmt: skip
+        if transaction is not None and decision.peer_held is not None:
+            rows.append(
+                OutboxRow(
+                    WALLET_RESULT, None, str(transaction.counterparty).encode(),
+                    orjson.dumps(self._received(transaction, decision.peer_held)),
+                    f"{event_id}/transfer_received", "wallet.transfer.received.v1",
+                    correlation_id, event_id, packed, True, self.now,
+                )
+            )  # fmt: skip
+        return rows
+
+    def bury(
+        self,
+        kind: str,
+        letter: DeadLetter,
+        key: bytes | None,
+        value: bytes | None,
+        headers: InputHeaders,
+    ) -> OutboxRow:
+        """The dead letter of a record nobody could answer: its bytes as they came, and the reason."""
+        packed = pack_headers(dead_letter_headers(letter, headers))
+        event_id = f"{letter.topic}/{letter.partition}/{letter.offset}"
+        return OutboxRow(
+            f"{kind}-dlt", letter.partition, key, value, event_id, "wallet.dead_letter.v1",
+            None, None, packed, False, self.now,
+        )  # fmt: skip
+
+    def _wallet_result(self, decision: Decision) -> tuple[str, dict[str, Any]]:
+        command, transaction, refusal = decision.command, decision.transaction, decision.refusal
+        if transaction is not None:
+            result = self._kept(transaction)
+            result["duplicate"] = decision.duplicate
+        else:
+            status = "answered" if refusal is None else "rejected"
+            result = self._not_kept(decision, status)
+        source = command.source
+        result["source"] = {
+            "topic": source.topic,
+            "partition": source.partition,
+            "offset": source.offset,
+        }
+        if decision.wallets is not None:
+            result |= self._query(decision)
+        return f"wallet.command.{result['status']}.v1", result
+
+    def _kept(self, t: Transaction) -> dict[str, Any]:
+        """A kept outcome, told from its row alone: a duplicate repeats it field by field."""
+        return {
+            "command_id": t.command_id,
+            "type": t.type,
+            "client_id": t.client_id,
+            "status": t.status,
+            "reason": t.reason,
+            "detail": t.detail,
+            "duplicate": False,
+            "transaction_id": str(t.id),
+            "currency": t.currency,
+            "amount": self._amount(t.amount, t.currency),
+            "balance_before": self._amount(t.balance_before, t.currency),
+            "balance_after": self._amount(t.balance_after, t.currency),
+            "held": self._amount(t.held_after, t.currency),
+            "counterparty": t.counterparty,
+            "hold_id": None,
+            "merchant_id": None,
+            "original_command_id": None,
+            "reference": t.reference,
+            "description": t.description,
+            "occurred_at": format_moment(t.created_at),
+        }
+
+    def _not_kept(self, decision: Decision, status: str) -> dict[str, Any]:
+        """The answer to a query, or a refusal that is not remembered: the row it would have had."""
+        command, refusal = decision.command, decision.refusal
+        row = Transaction(
+            command.client_id, command.command_id, 0, command.type, status,
+            None if refusal is None else refusal.reason, None if refusal is None else refusal.detail,
+            None, command.currency, command.amount_minor, None, None, command.to_client_id,
+            decision.balance, decision.balance, decision.held, None, command.reference,
+            command.description, None, None, None, None, None, self.now,
+        )  # fmt: skip
+        return self._kept(row) | {"transaction_id": None}
+
+    def _received(self, t: Transaction, held: int) -> dict[str, Any]:
+        """The same movement as the recipient sees it."""
+        return self._kept(seen_by_peer(t)._replace(held_after=held)) | {"source": None}
+
+    def _query(self, decision: Decision) -> dict[str, Any]:
+        client_id = decision.command.client_id
+        return {
+            "wallets": [self._wallet(wallet) for wallet in decision.wallets or ()],
+            "transactions": [
+                self._listed(t if t.client_id == client_id else seen_by_peer(t))
+                for t in decision.recent or ()
+            ],
+            "next_before": None,
+        }
+
+    def _order_result(self, decision: Decision) -> tuple[str, dict[str, Any]]:
+        command, refusal = decision.command, decision.refusal
+        source = command.source
+        event = "wallet_details" if refusal is None else "request_rejected"
+        result: dict[str, Any] = {
+            "event": event,
+            "command_id": command.command_id,
+            "source": {
+                "topic": source.topic,
+                "partition": source.partition,
+                "offset": source.offset,
+            },
+            "order_id": None,
+            "client_id": command.client_id,
+            "status": None,
+            "amount": None,
+            "currency": command.currency,
+            "fulfillment_id": None,
+            "attempts": None,
+            "refunded": None,
+            "reason": None if refusal is None else refusal.reason,
+            "detail": None if refusal is None else refusal.detail,
+            "duplicate": False,
+            "balance_after": self._amount(decision.balance, command.currency),
+            "created_at": None,
+            "updated_at": None,
+        }
+        if decision.wallets is not None:
+            result |= self._query(decision)
+            del result["next_before"]
+        return f"wallet.{event.replace('_', '.', 1)}.v1", result
+
+    def _wallet(self, wallet: WalletState) -> dict[str, Any]:
+        return {
+            "currency": wallet.currency,
+            "balance": self._amount(wallet.balance, wallet.currency),
+            "held": self._amount(wallet.held, wallet.currency),
+            "status": wallet.status,
+            "version": wallet.version,
+            "updated_at": None if wallet.updated_at is None else format_moment(wallet.updated_at),
+        }
+
+    def _listed(self, t: Transaction) -> dict[str, Any]:
+        return {
+            "transaction_id": str(t.id),
+            "command_id": t.command_id,
+            "type": t.type,
+            "status": t.status,
+            "reason": t.reason,
+            "currency": t.currency,
+            "amount": self._amount(t.amount, t.currency),
+            "balance_before": self._amount(t.balance_before, t.currency),
+            "balance_after": self._amount(t.balance_after, t.currency),
+            "reference": t.reference,
+            "description": t.description,
+            "counterparty": t.counterparty,
+            "occurred_at": format_moment(t.created_at),
+        }
+
+    def _amount(self, minor: int | None, currency: str | None) -> str | None:
+        if minor is None or currency is None:
+            return None
+        scale = self.currencies.scale(currency)
+        if scale is None:
+            raise ValueError(f"no scale is known for {currency}, of which there are amounts")
+        return format_amount(minor, scale)
+
+
+def seen_by_peer(t: Transaction) -> Transaction:
+    """The recipient's view of a transfer: its own balances, the sender as the counterparty."""
+    if t.credit_kind != PEER or t.amount is None or t.peer_balance_after is None:
+        raise ValueError(f"transaction {t.id} reached no counterparty")
+    return t._replace(
+        client_id=str(t.counterparty),
+        counterparty=t.client_id,
+        type="transfer_received",
+        balance_before=t.peer_balance_after - t.amount,
+        balance_after=t.peer_balance_after,
+        held_after=None,
+        peer_balance_after=None,
+    )

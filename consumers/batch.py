@@ -1,0 +1,182 @@
+"""One batch, one transaction: load, decide, write, move the positions. All of it, or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import Connection
+
+from consumers.answer import Answerer
+from consumers.decode import DeadRecord
+from ledger import journal, position
+from ledger.book import Book
+from ledger.command import Command
+from ledger.currency import Currencies
+from ledger.decision import QUERIES, Rules, decide
+from ledger.journal import Need, OutboxRow
+from ledger.position import Move, Position
+from schemas.header import DeadLetter
+
+
+@dataclass(slots=True)
+class Item:
+    """An input record, as it was read under its partition's `epoch`.
+
+    `kind` is its topic's name without the prefix, `content` what it was decoded into, None until
+    then. `attempts` counts how often it failed alone, `trial_begun` says that a try alone was
+    counted beforehand.
+    """
+
+    kind: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] | None
+    timestamp_ms: int
+    epoch: int
+    content: Command | DeadRecord | None = None
+    attempts: int = 0
+    trial_begun: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one partition's records in a batch."""
+
+    next_offset: int
+    results: int = 0
+    duplicates: int = 0
+    queries: int = 0
+    dead_letters: int = 0
+
+    def move(self, position: Position) -> Move:
+        """The position's move; offsets that gave no record (markers, compaction) are skipped."""
+        records = self.results + self.duplicates + self.queries + self.dead_letters
+        skipped = self.next_offset - position.next_offset - records
+        return Move(
+            position, self.next_offset, self.results, self.duplicates, self.queries,
+            self.dead_letters, skipped,
+        )  # fmt: skip
+
+
+Tallies = dict[tuple[str, int], Tally]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where batches go: a session in autocommit, the operator's rules and the currencies."""
+
+    connection: Connection
+    rules: Rules
+    currencies: Currencies
+
+    def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
+        """Apply records of claimed partitions, in offset order per partition, and commit.
+
+        On success the positions in `positions` have moved. On any exception nothing was written,
+        the transaction is rolled back, and the positions stand where they stood. Raises
+        psycopg.Error (with FENCED_SQLSTATE where a partition was taken by another), or whatever
+        our own code raises on a record.
+        """
+        try:
+            book = self.load(items)
+            outbox, tallies = self.decide(items, book)
+            self.write(book, outbox)
+            self.commit([tally.move(positions[key]) for key, tally in tallies.items()], book)
+        except BaseException:
+            self.roll_back()
+            raise
+        for key, tally in tallies.items():
+            positions[key].next_offset = tally.next_offset
+        return tallies
+
+    def load(self, items: Sequence[Item]) -> Book:
+        """Begin, lock the accounts and read what the commands refer to."""
+        return journal.load(self.connection, needed(items))
+
+    def decide(self, items: Sequence[Item], book: Book) -> tuple[list[OutboxRow], Tallies]:
+        """Decide the records one after another on the book; no I/O."""
+        answerer = Answerer(self.currencies, book.now)
+        outbox: list[OutboxRow] = []
+        tallies: Tallies = {}
+        for item in items:
+            tally = tallies.get((item.topic, item.partition))
+            if tally is None:
+                tally = tallies[item.topic, item.partition] = Tally(item.offset)
+            tally.next_offset = item.offset + 1
+            self._decide_one(item, book, answerer, outbox, tally)
+        return outbox, tallies
+
+    def _decide_one(
+        self, item: Item, book: Book, answerer: Answerer, outbox: list[OutboxRow], tally: Tally
+    ) -> None:
+        content = item.content
+        if isinstance(content, DeadRecord):
+            letter = DeadLetter(
+                item.topic, item.partition, item.offset, item.timestamp_ms,
+                content.reason, content.detail, max(1, item.attempts),
+            )  # fmt: skip
+            outbox.append(answerer.bury(item.kind, letter, item.key, item.value, item.headers))
+            tally.dead_letters += 1
+            return
+        if content is None:
+            raise ValueError("an item was handed in before it was decoded")
+        decision = decide(content, book, self.rules)
+        outbox.extend(answerer.answer(item.kind, decision, item.headers))
+        if decision.duplicate:
+            tally.duplicates += 1
+        elif content.type in QUERIES:
+            tally.queries += 1
+        else:
+            tally.results += 1
+
+    def write(self, book: Book, outbox: Sequence[OutboxRow]) -> None:
+        """Write the book's changes, the journal and the outbox."""
+        journal.write(self.connection, book, outbox)
+
+    def commit(self, moves: Sequence[Move], book: Book) -> None:
+        """Move the positions, guarded, and commit, in one round trip: the server raises between them."""
+        with self.connection.pipeline():
+            position.move(self.connection, moves, book.now)
+            self.connection.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Leave the transaction; a session that can't is closed, which ends it on the server."""
+        try:
+            if not self.connection.closed:
+                self.connection.execute("ROLLBACK")
+        except Exception:
+            self.connection.close()
+
+
+def needed(items: Sequence[Item]) -> Need:
+    """What a batch's commands will read, collected over all of them."""
+    need = Need()
+    for item in items:
+        command = item.content
+        if not isinstance(command, Command):
+            continue
+        client_id, currency = command.client_id, command.currency
+        need.commands.add((client_id, command.command_id))
+        if command.type in QUERIES:
+            need.wallets.add((client_id, None))
+            need.histories.add((client_id, currency))
+        elif currency is not None:
+            need.wallets.add((client_id, currency))
+        if command.to_client_id is not None and currency is not None:
+            need.wallets.add((command.to_client_id, currency))
+        if command.profile is not None:
+            _need_profile(need, command)
+    return need
+
+
+def _need_profile(need: Need, command: Command) -> None:
+    profile = command.profile
+    if profile is None:
+        return
+    need.clients.add(command.client_id)
+    if profile.email is not None:
+        need.emails.add(profile.email.lower())
+    if profile.phone is not None:
+        need.phones.add(profile.phone)

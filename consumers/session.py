@@ -1,0 +1,79 @@
+"""The worker's one session with Postgres, made anew when it is gone, and what depends on its tables."""
+
+from collections.abc import Sequence
+
+import psycopg
+
+from consumers.batch import Item, Ledger, Tallies
+from consumers.decode import DeadRecord, Decoder
+from ledger.currency import Currencies
+from ledger.database import connect
+from ledger.decision import Rules
+from ledger.position import Position
+from ledger.statement import statements
+
+_SQL = statements("currency.sql")
+
+
+class Session:
+    """A connection that is opened when it is needed, and the currencies known through it.
+
+    Everything but `close` raises psycopg.Error where Postgres is away.
+    """
+
+    def __init__(self, database_url: str, *, rules: Rules, default_currency: str) -> None:
+        self._database_url = database_url
+        self._rules = rules
+        self._default_currency = default_currency
+        self._connection: psycopg.Connection | None = None
+        self._know(Currencies())
+
+    def connection(self) -> psycopg.Connection:
+        """The session, in autocommit; one that is broken is replaced."""
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._connection = connect(self._database_url, application_name="wallet-worker")
+        return self._connection
+
+    def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
+        """Decode what is not decoded yet, and apply the batch; raises what Ledger.apply raises."""
+        self._decode(items)
+        if any(_names_unknown_currency(item) for item in items) and self._read_currencies():
+            for item in items:
+                if _names_unknown_currency(item):
+                    item.content = None
+            self._decode(items)
+        ledger = Ledger(self.connection(), self._rules, self._currencies)
+        return ledger.apply(items, positions)
+
+    def close(self) -> None:
+        """End the session; a transaction in it is rolled back by the server."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _decode(self, items: Sequence[Item]) -> None:
+        decode = self._decoder.decode
+        for item in items:
+            if item.content is None:
+                item.content = decode(
+                    item.kind, item.topic, item.partition, item.offset, item.key, item.value, item.headers
+                )  # fmt: skip
+
+    def _read_currencies(self) -> bool:
+        """Read the operator's own units; whether there are new ones."""
+        rows = self.connection().execute(_SQL["own_units"]).fetchall()
+        own = {str(code): int(scale) for code, scale in rows}
+        if own == self._currencies.own:
+            return False
+        self._know(Currencies(own))
+        return True
+
+    def _know(self, currencies: Currencies) -> None:
+        self._currencies = currencies
+        self._decoder = Decoder(currencies, self._default_currency)
+
+
+def _names_unknown_currency(item: Item) -> bool:
+    content = item.content
+    if content is None or isinstance(content, DeadRecord):
+        return False
+    return content.refusal is not None and content.refusal.reason == "unknown_currency"

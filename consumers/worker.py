@@ -1,0 +1,191 @@
+"""The worker: polls both input topics, decodes, and applies batch after batch until it is told to stop."""
+
+import threading
+from typing import Any, cast
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+
+from consumers.assignment import Assignment
+from consumers.batch import Item
+from consumers.processor import Processor
+from consumers.session import Session
+from consumers.topic_log import TopicLog
+from ledger.decision import Rules
+from schemas.partition import partition_of
+from schemas.settings import Settings
+from schemas.topic import Topics
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_RECORD_S = 0.2
+
+
+class Worker:
+    """One process of the group `wallet-worker`; any number of them share the partitions.
+
+    `run` blocks until `stop` is set, then finishes the batch in hand, commits, gives its
+    partitions back and leaves the group. While Postgres or Kafka is away it waits for them.
+    Raises WorkerStoppedError where only a person can help: topics missing, or five poisoned
+    records in a row.
+    """
+
+    def __init__(self, settings: Settings, *, database_url: str) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.topic_prefix)
+        self._prefix_length = len(settings.topic_prefix)
+        self._session = Session(
+            database_url,
+            rules=Rules(auto_create=settings.auto_create),
+            default_currency=settings.default_currency,
+        )
+        self._consumer = Consumer(_consumer_config(settings, self._topics))
+        self._assignment = Assignment(
+            self._consumer,
+            TopicLog(settings.kafka_client()),
+            self._session.connection,
+            singly_count=settings.batch_records_max,
+        )
+        self._early: list[Item] = []
+        self._misplaced_keys_seen = False
+        self.misplaced_count = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        processor = Processor(self._session, self._assignment, self._wait, stop)
+        try:
+            self._assignment.subscribe(self._topics.inputs)
+            _log.info("worker started", topics=self._topics.inputs, group=self._topics.group_id)
+            while not stop.is_set():
+                self._assignment.tend()
+                items = self._poll()
+                if items:
+                    processor.process(items)
+        finally:
+            self._close()
+        _log.info("worker stopped")
+
+    def _poll(self) -> list[Item]:
+        """Wait for one record, then take what else is there.
+
+        Never consume() with a timeout: it waits the timeout out, 68 ms instead of 9 at 100
+        records/s.
+        """
+        items, self._early = self._early, []
+        try:
+            first = self._consumer.poll(0 if items else _FIRST_RECORD_S)
+            if first is not None:
+                self._add(items, first)
+                for message in self._consumer.consume(self._settings.batch_records_max - 1, 0):
+                    self._add(items, message)
+        except KafkaException as error:
+            _log.warning("kafka: reading failed, going on at the positions", error=str(error))
+            self._assignment.seek_to_positions()
+            return []
+        return _rising(items)
+
+    def _add(self, items: list[Item], message: Message) -> None:
+        """Add the record as a batch takes it, if it is one, is ours and was not answered before.
+
+        The epoch is noted as it is now: what was read before a loss must not pass for ours after
+        a new claim.
+        """
+        if message.error() is not None:
+            return self._on_error(message)
+        topic, partition = cast(str, message.topic()), cast(int, message.partition())
+        offset = cast(int, message.offset())
+        ours = self._assignment.positions.get((topic, partition))
+        if ours is None or offset < ours.next_offset:
+            return None
+        key, value = message.key(), message.value()
+        headers = cast(list[tuple[str, bytes | None]] | None, message.headers())
+        self._check_place(topic, partition, key)
+        items.append(
+            Item(
+                topic[self._prefix_length :], topic, partition, offset, key, value, headers,
+                message.timestamp()[1], ours.epoch,
+            )
+        )  # fmt: skip
+        return None
+
+    def _on_error(self, message: Message) -> None:
+        error = cast(KafkaError, message.error())
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._assignment.stop_topic(
+                str(message.topic()), f"a position is outside the log: {error.str()}"
+            )
+        else:
+            _log.warning("kafka", error=error.str(), topic=message.topic())
+
+    def _check_place(self, topic: str, partition: int, key: bytes | None) -> None:
+        """Count records that their key does not map to: applied all the same, but out of order."""
+        if not key or partition_of(key, self._settings.partitions) == partition:
+            return
+        self.misplaced_count += 1
+        if not self._misplaced_keys_seen:
+            self._misplaced_keys_seen = True
+            _log.warning(
+                "a record's key does not map to its partition: its producer does not partition with murmur2 "
+                "(partitioner=murmur2_random in librdkafka), so its client's order across partitions is lost",
+                topic=topic, partition=partition,
+            )  # fmt: skip
+
+    def _wait(self, seconds: float) -> None:
+        """Wait without records, polling on so that the group does not evict us."""
+        self._assignment.pause_all()
+        message = self._consumer.poll(seconds)
+        if message is not None:  # it was fetched before the pause; it is not lost
+            self._add(self._early, message)
+        self._assignment.resume_all()
+
+    def _close(self) -> None:
+        try:
+            self._assignment.release()
+        except Exception as error:
+            _log.warning("partitions not given back", error=str(error).strip())
+        self._consumer.close()
+        self._session.close()
+
+
+def _rising(items: list[Item]) -> list[Item]:
+    """The items less what a seek gave a second time: each partition's offsets rise."""
+    last: dict[tuple[str, int], int] = {}
+    rising = []
+    for item in items:
+        key = (item.topic, item.partition)
+        if item.offset > last.get(key, -1):
+            last[key] = item.offset
+            rising.append(item)
+    return rising
+
+
+def _consumer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        **settings.kafka_client(),
+        "group.id": topics.group_id,
+        "client.id": "wallet-worker",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "fetch.min.bytes": 1,
+        # What is fetched ahead; also the bound of one batch's memory.
+        "queued.max.messages.kbytes": 32 * 1024,
+        "max.poll.interval.ms": 60_000,
+        "allow.auto.create.topics": False,
+        "error_cb": _on_kafka_error,
+    }
+    if settings.group_protocol == "consumer":
+        return config | {"group.protocol": "consumer"}
+    return config | {
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": settings.session_timeout_ms,
+        "heartbeat.interval.ms": min(3_000, settings.session_timeout_ms // 3),
+    }
+
+
+def _on_kafka_error(error: KafkaError) -> None:
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        _log.warning("kafka is away, waiting for it", error=error.str())
+    else:
+        _log.debug("kafka", error=error.str())
