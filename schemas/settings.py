@@ -295,9 +295,7 @@ def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list
             given[variable] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            mistakes.append(
-                f"{variable}_FILE: {path!r} can't be read ({why}): a file's path is right"
-            )
+            mistakes.append(f"{variable}_FILE={path!r} can't be read: {why}")
     return given, mistakes
 
 
