@@ -17,7 +17,7 @@ def partition_of(key: bytes, partition_count: int) -> int:
 
 
 def murmur2(data: bytes) -> int:
-    """The 32-bit MurmurHash2 of org.apache.kafka.common.utils.Utils.murmur2, as an unsigned number."""
+    """The 32-bit MurmurHash2 of org.apache.kafka.common.utils.Utils.murmur2, unsigned."""
     length = len(data)
     h = (_SEED ^ length) & _MASK
     whole = length & ~3
