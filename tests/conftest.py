@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from ledger.migration import migrate
 from ops.stack import Stack, StackAddress, kafka
 from tests.container import containers
 
@@ -59,8 +60,6 @@ def admin_client(stack: StackAddress) -> AdminClient:
 @pytest.fixture(scope="session")
 def template_database(stack: StackAddress) -> Iterator[str]:
     """The name of a migrated database that every test's own is copied from."""
-    from ledger.migration import migrate
-
     name = f"wallet_template_{secrets.token_hex(3)}"
     with psycopg.connect(stack.database_url, autocommit=True) as session:
         session.execute(f'CREATE DATABASE "{name}"')
