@@ -1,0 +1,1 @@
+"""Faults put into our processes from outside: no production code knows of them."""

@@ -1,0 +1,89 @@
+"""Runs a process of ours that sends itself a signal at one place in its code.
+
+    python -m tests.faults.run --at producers.relay:Relay.commit --when after --nth 3 \
+        --signal KILL -- relay
+
+The named function is wrapped before the process starts; the settings come from the environment.
+Without `--at` it just runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from schemas.settings import Settings, load_settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the process until SIGTERM; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.run", description=__doc__)
+    parser.add_argument("--at", metavar="MODULE:CLASS.METHOD")
+    parser.add_argument("--when", choices=("before", "after"), default="after")
+    parser.add_argument("--nth", type=int, default=1, help="at which call, counted from 1")
+    parser.add_argument("--delay-s", type=float, default=0.0, help="how long to wait before it")
+    parser.add_argument("--signal", choices=("KILL", "STOP", "TERM"), default="KILL")
+    parser.add_argument("process", choices=("relay", "worker"))
+    options = parser.parse_args(arguments)
+    if options.at:
+        _plant(options)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = load_settings()
+    if settings.database_url is None:
+        parser.error("DATABASE_URL is not set")
+    _run(options.process, settings, settings.database_url.get_secret_value(), stop)
+    return 0
+
+
+def _run(process: str, settings: Settings, database_url: str, stop: threading.Event) -> None:
+    # By name, so that a fault in one process needs no code of the other.
+    module, name = {
+        "relay": ("producers.relay", "Relay"),
+        "worker": ("consumers.worker", "Worker"),
+    }[process]
+    made = getattr(importlib.import_module(module), name)(settings, database_url=database_url)
+    made.run(stop)
+
+
+def _plant(options: argparse.Namespace) -> None:
+    """Put the wrapped function in the named one's place."""
+    module_name, path = options.at.split(":")
+    holder: Any = importlib.import_module(module_name)
+    *holders, name = path.split(".")
+    for part in holders:
+        holder = getattr(holder, part)
+    setattr(holder, name, _faulty(getattr(holder, name), options))
+
+
+def _faulty(function: Callable[..., Any], options: argparse.Namespace) -> Callable[..., Any]:
+    calls = 0
+
+    def strike(when: str) -> None:
+        if when == options.when and calls == options.nth:
+            time.sleep(options.delay_s)
+            os.kill(os.getpid(), signal.Signals[f"SIG{options.signal}"])
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        strike("before")
+        result = function(*args, **kwargs)
+        strike("after")
+        return result
+
+    return wrapped
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
