@@ -70,7 +70,7 @@ class Answerer:
         value: bytes | None,
         headers: InputHeaders,
     ) -> OutboxRow:
-        """The dead letter of a record nobody could answer: its bytes as they came, and the reason."""
+        """The dead letter of a record nobody could answer: its bytes as they came, and why."""
         packed = pack_headers(dead_letter_headers(letter, headers))
         event_id = f"{letter.topic}/{letter.partition}/{letter.offset}"
         return OutboxRow(
@@ -126,7 +126,8 @@ class Answerer:
         command, refusal = decision.command, decision.refusal
         row = Transaction(
             command.client_id, command.command_id, 0, command.type, status,
-            None if refusal is None else refusal.reason, None if refusal is None else refusal.detail,
+            None if refusal is None else refusal.reason,
+            None if refusal is None else refusal.detail,
             None, command.currency, command.amount_minor, None, None, command.to_client_id,
             decision.balance, decision.balance, decision.held, None, command.reference,
             command.description, None, None, None, None, None, self.now,

@@ -240,7 +240,7 @@ class Assignment:
             self._fetched.add(key)
 
     def _check_topics(self, now: float) -> None:
-        """See whether a topic was made anew: by itself that gives no error, reading just goes on."""
+        """See whether a topic was made anew: that gives no error, reading just goes on."""
         try:
             ids = self._topic_log.watch(self._topic_names)
         except KafkaException as error:
@@ -282,7 +282,8 @@ def _trouble(key: Key, ours: Position | None, bounds: tuple[int, int] | None) ->
         return f"{topic} was made anew: its id is not the one its position was kept for"
     low, high = bounds
     if not low <= ours.next_offset <= high:
-        return f"the position of {topic}/{partition} is {ours.next_offset}, outside the log ({low} to {high})"
+        where = f"{topic}/{partition}"
+        return f"the position of {where} is {ours.next_offset}, outside the log ({low} to {high})"
     return None
 
 

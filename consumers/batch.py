@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import Connection
 
 from consumers.answer import Answerer
@@ -136,7 +137,7 @@ class Ledger:
         journal.write(self.connection, book, outbox)
 
     def commit(self, moves: Sequence[Move], book: Book) -> None:
-        """Move the positions, guarded, and commit, in one round trip: the server raises between them."""
+        """Move the positions, guarded, and commit: one round trip, the server raises in between."""
         with self.connection.pipeline():
             position.move(self.connection, moves, book.now)
             self.connection.execute("COMMIT")
@@ -146,7 +147,7 @@ class Ledger:
         try:
             if not self.connection.closed:
                 self.connection.execute("ROLLBACK")
-        except Exception:
+        except psycopg.Error:
             self.connection.close()
 
 

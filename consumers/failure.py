@@ -1,4 +1,4 @@
-"""Whose fault an exception is: the record's, another batch's, the surroundings', or a lost partition's."""
+"""Whose fault an exception is: a record's, another batch's, the surroundings', or a loss."""
 
 from enum import Enum, auto
 

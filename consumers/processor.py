@@ -1,4 +1,4 @@
-"""A batch's way through trouble: tried again, waited for, halved to find the record at fault, or forgotten."""
+"""A batch's way through trouble: tried again, waited for, halved, or forgotten."""
 
 import random
 import threading
@@ -137,7 +137,7 @@ class Processor:
         self._apply([item])
 
     def _begin_trial(self, item: Item) -> None:
-        """Count the try before it is made: a record that kills the process can't be counted afterwards."""
+        """Count the try before it is made: one that kills the process can't be counted then."""
         ours = self._assignment.positions[item.topic, item.partition]
         trials = position.begin_trial(self._session.connection(), ours, item.offset)
         item.trial_begun = True
@@ -154,8 +154,9 @@ class Processor:
         self._poisoned_in_a_row += 1
         if self._poisoned_in_a_row >= POISONED_IN_A_ROW_MAX:
             raise WorkerStoppedError(
-                f"{POISONED_IN_A_ROW_MAX} poisoned records in a row, the last one {where}: this is the "
-                "worker's fault, not theirs. Nothing of the last one was written; the log has the errors."
+                f"{POISONED_IN_A_ROW_MAX} poisoned records in a row, the last one {where}: this is "
+                "the worker's fault, not theirs. Nothing of the last one was written; the log has "
+                "the errors."
             )
         _log.error("poison: the record goes to the dead letters", record=where, detail=detail)
         item.content = DeadRecord("poison", detail)

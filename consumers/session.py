@@ -1,4 +1,4 @@
-"""The worker's one session with Postgres, made anew when it is gone, and what depends on its tables."""
+"""The worker's session with Postgres, made anew when it is gone, and what it knows from there."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,8 @@ class Session:
         for item in items:
             if item.content is None:
                 item.content = decode(
-                    item.kind, item.topic, item.partition, item.offset, item.key, item.value, item.headers
+                    item.kind, item.topic, item.partition, item.offset,
+                    item.key, item.value, item.headers,
                 )  # fmt: skip
 
     def _read_currencies(self) -> bool:

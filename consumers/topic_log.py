@@ -1,4 +1,4 @@
-"""What the broker says of the input topics: their ids, and where each partition's log begins and ends."""
+"""What the broker says of the input topics: their ids, and where their logs begin and end."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future

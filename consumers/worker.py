@@ -1,8 +1,9 @@
-"""The worker: polls both input topics, decodes, and applies batch after batch until it is told to stop."""
+"""The worker: polls both input topics and applies batch after batch until told to stop."""
 
 import threading
 from typing import Any, cast
 
+import psycopg
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
@@ -125,8 +126,9 @@ class Worker:
         if not self._misplaced_keys_seen:
             self._misplaced_keys_seen = True
             _log.warning(
-                "a record's key does not map to its partition: its producer does not partition with murmur2 "
-                "(partitioner=murmur2_random in librdkafka), so its client's order across partitions is lost",
+                "a record's key does not map to its partition, so its client's order across "
+                "partitions is lost: its producer does not partition with murmur2 "
+                "(partitioner=murmur2_random in librdkafka)",
                 topic=topic, partition=partition,
             )  # fmt: skip
 
@@ -141,7 +143,7 @@ class Worker:
     def _close(self) -> None:
         try:
             self._assignment.release()
-        except Exception as error:
+        except (psycopg.Error, KafkaException) as error:
             _log.warning("partitions not given back", error=str(error).strip())
         self._consumer.close()
         self._session.close()

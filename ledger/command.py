@@ -1,4 +1,4 @@
-"""A command as the ledger takes it: decoded, with its content's fingerprint and what was found wrong so far."""
+"""A command as the ledger takes it: decoded, with what was found wrong so far."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -57,7 +57,7 @@ class Decision:
 
 
 def decide(command: Command, book: Book, rules: Rules) -> Decision:
-    """Decide one command and change the book by it; refusals are looked for in contract §3's order."""
+    """Decide one command and change the book by it; refusals come in contract §3's order."""
     earlier = book.known.get((command.client_id, command.command_id))
     if earlier is not None:
         if earlier.fingerprint == command.fingerprint:
@@ -100,13 +100,12 @@ def _post(command: Command, book: Book, rules: Rules, posting: Posting) -> Decis
 
 def _move(command: Command, book: Book, posting: Posting, wallet: Wallet, amount: int) -> Decision:
     """Move the money; everything has been checked."""
-    before = wallet.available
     wallet.move(-amount if posting.debit == AVAILABLE else amount, book.now)
     peer = None
     if posting.credit == PEER:
         peer = _recipient(command, book)
         peer.move(amount, book.now)
-    transaction = _transaction(command, book, wallet, before=before, posting=posting, peer=peer)
+    transaction = _transaction(command, book, wallet, posting=posting, peer=peer)
     book.keep(transaction)
     return Decision(command, transaction, peer_held=None if peer is None else peer.held or 0)
 
@@ -201,8 +200,7 @@ def _get_wallet(command: Command, book: Book) -> Decision:
 
 def _apply_moneyless(command: Command, book: Book) -> Decision:
     wallet = book.wallet(command.client_id, command.currency)
-    before = None if wallet is None else wallet.available
-    transaction = _transaction(command, book, wallet, before=before)
+    transaction = _transaction(command, book, wallet)
     book.keep(transaction)
     return Decision(command, transaction)
 
@@ -210,8 +208,7 @@ def _apply_moneyless(command: Command, book: Book) -> Decision:
 def _refuse(command: Command, book: Book, refusal: Refusal) -> Decision:
     """Refuse, and keep the refusal: the same command sent again gets the same answer."""
     wallet = book.wallet(command.client_id, command.currency)
-    before = None if wallet is None else wallet.available
-    transaction = _transaction(command, book, wallet, before=before, refusal=refusal)
+    transaction = _transaction(command, book, wallet, refusal=refusal)
     book.keep(transaction)
     return Decision(command, transaction)
 
@@ -228,12 +225,16 @@ def _transaction(
     book: Book,
     wallet: Wallet | None,
     *,
-    before: int | None,
     refusal: Refusal | None = None,
     posting: Posting | None = None,
     peer: Wallet | None = None,
 ) -> Transaction:
+    """The journal's row, from the wallet as it stands after the movement (None: there is none)."""
     source = command.source
+    after = before = None if wallet is None else wallet.available
+    if after is not None and posting is not None and command.amount_minor is not None:
+        takes = posting.debit == AVAILABLE
+        before = after + command.amount_minor if takes else after - command.amount_minor
     return Transaction(
         command.client_id,
         command.command_id,
@@ -249,7 +250,7 @@ def _transaction(
         None if posting is None else posting.credit,
         command.to_client_id,
         before,
-        None if wallet is None else wallet.available,
+        after,
         None if wallet is None else wallet.held or 0,
         None if peer is None else peer.available,
         command.reference,

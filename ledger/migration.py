@@ -55,7 +55,7 @@ def pending(database_url: str) -> list[str]:
 
 
 def _yoyo_url(database_url: str) -> str:
-    """Write any libpq conninfo as the URL that yoyo takes; it hands the query's names on to libpq."""
+    """Any libpq conninfo as the URL that yoyo takes; it hands the query on to libpq."""
     given = {name: str(value) for name, value in conninfo_to_dict(database_url).items()}
     database = quote(given.pop("dbname", ""))
     query = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in given.items())

@@ -1,4 +1,4 @@
-"""The consumer's position per partition: claimed under an epoch, moved with the batch, fenced when it is lost."""
+"""The consumer's position per partition: claimed under an epoch, moved with the batch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Why a command is refused: codes in the order in which they are looked for, and the sentence that explains one."""
+"""Why a command is refused: codes in the order in which they are looked for."""
 
 from dataclasses import dataclass
 
