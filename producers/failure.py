@@ -61,9 +61,13 @@ def kafka_error(error: KafkaException) -> KafkaError:
 
 
 def remedy(error: KafkaException) -> Remedy:
-    """What the error asks for. Anything that neither flag speaks of is START_OVER."""
+    """What the error asks for. Anything that neither flag speaks of is START_OVER.
+
+    But `_STATE`: the transaction failed while more was being sent to it. It hides the reason, and
+    has not the flag that the reason has.
+    """
     inner = kafka_error(error)
-    if inner.txn_requires_abort():
+    if inner.txn_requires_abort() or inner.code() == KafkaError._STATE:
         return Remedy.ABORT
     return Remedy.AGAIN if inner.retriable() else Remedy.START_OVER
 
@@ -76,3 +80,8 @@ def is_fenced(error: KafkaException) -> bool:
 def is_impassable(error: KafkaError) -> bool:
     """Whether the record is at fault, so that trying again can't help."""
     return error.code() in _IMPASSABLE
+
+
+def may_hide_impassable(error: KafkaError) -> bool:
+    """Whether some record of a failed transaction may be at fault."""
+    return is_impassable(error) or error.code() == KafkaError._STATE

@@ -57,7 +57,7 @@ def row_record(row: PendingRow, names: Mapping[str, str]) -> Record:
         _,
         at,
     ) = row
-    further: Any = unpack_headers(packed) if packed else ()
+    further: Any = unpack_headers(packed) if packed else []
     if partition is not None:
         return Record(names[topic], value, key, partition, further)
     subject = key.decode() if key is not None else ""

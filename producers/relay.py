@@ -26,6 +26,7 @@ from producers.failure import (
     Remedy,
     is_fenced,
     kafka_error,
+    may_hide_impassable,
     remedy,
 )
 from producers.progress import Progress, ProgressError, event_hash, read_progress
@@ -41,6 +42,8 @@ _QUIET_PAUSE_S = 0.025
 _QUIET_AFTER_S = 2.0
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 5.0
+# Sent one by one, so many rows still fit well into a transaction's 10 s.
+_SINGLE_ROWS_MAX = 100
 
 _T = TypeVar("_T")
 
@@ -77,6 +80,7 @@ class Relay:
         self._sender: Sender | None = None
         self._trouble: str | None = None
         self._failures = 0
+        self._suspects = 0  # so many of the next rows are sent one by one
 
     def run(self, stop: Event) -> None:
         """Relay until `stop` is set; the transaction under way is finished first.
@@ -131,9 +135,9 @@ class Relay:
         """The oldest rows and their clients' accounts, in one snapshot; it may be empty."""
         outbox = _made(self._outbox)
         settings = self._settings
-        rows_max = min(
-            _made(self._sender).rows_max or settings.relay_rows_max, settings.relay_rows_max
-        )
+        rows_max = settings.relay_rows_max
+        if self._suspects:
+            rows_max = min(rows_max, _SINGLE_ROWS_MAX)
         batch = outbox.read(rows_max=rows_max, bytes_max=settings.relay_bytes_max)
         if self._unknown_currencies(batch):
             self._currencies = Currencies(outbox.read_own_units())
@@ -148,7 +152,7 @@ class Relay:
     def publish(self, batch: Batch) -> None:
         """Send rows, their clients' balances and the progress in one transaction, left open."""
         balances = balance_records(batch.accounts, self._currencies, self._names)
-        _made(self._sender).send(batch.rows, balances)
+        _made(self._sender).send(batch.rows, balances, singly=self._suspects > 0)
 
     def commit(self) -> None:
         """Commit the Kafka transaction: from here on every read_committed reader sees the batch."""
@@ -160,6 +164,7 @@ class Relay:
         deleted = _made(self._outbox).delete(ids)
         self.stats.transactions += 1
         self.stats.published += len(ids)
+        self._suspects = max(0, self._suspects - len(ids))
         if deleted != len(ids):
             self._log.error(
                 "somebody else deletes from the outbox", published=len(ids), deleted=deleted
@@ -190,7 +195,9 @@ class Relay:
             self.stats.aborted += 1
             self._failures += 1
             self._log.warning("a transaction is aborted", error=kafka_error(error).str())
-            _made(self._sender).abort(kafka_error(error))
+            if may_hide_impassable(kafka_error(error)):
+                self._suspects = max(self._suspects, len(batch.rows))
+            _made(self._sender).abort()
             return False
         self.delete(batch)
         return True

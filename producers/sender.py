@@ -28,8 +28,6 @@ _CALL_TIMEOUT_S = 2.0
 # After so long of "again" another relay may have better luck with its own connections.
 _AGAIN_MAX_S = 10.0
 _AGAIN_PAUSE_S = 0.02
-# Sent one by one, so many rows still fit well into a transaction's 10 s.
-_SINGLE_ROWS_MAX = 100
 
 _SETTINGS: dict[str, str | int | float | bool] = {
     "acks": "all",
@@ -64,8 +62,6 @@ class Sender:
         topics = Topics(settings.topic_prefix)
         self._part = part
         self._names = real_names(topics)
-        self._suspects = 0  # rows that are sent one by one
-        self._row_count = 0
         self._producer = Producer(
             {
                 **settings.kafka_client(),
@@ -73,11 +69,6 @@ class Sender:
                 "transactional.id": topics.transactional_id(part),
             }
         )
-
-    @property
-    def rows_max(self) -> int | None:
-        """How many rows a transaction may have while single rows are under suspicion, else None."""
-        return _SINGLE_ROWS_MAX if self._suspects else None
 
     def fence_others(self, stop: Event) -> bool:
         """End whatever an older owner left open, and keep it from writing; False if `stop` came."""
@@ -95,15 +86,15 @@ class Sender:
         if len(known[progress].partitions) <= self._part:
             raise NotReadyError(f"{progress} has no partition {self._part}, as its part needs")
 
-    def send(self, rows: Sequence[PendingRow], further: Iterable[Record]) -> None:
+    def send(self, rows: Sequence[PendingRow], further: Iterable[Record], *, singly: bool) -> None:
         """Begin a transaction and send the rows, the further records, then the progress record.
 
-        It is left open. Success promises no delivery: what can't be delivered fails the commit.
+        It is left open. Success promises no delivery: what can't be delivered fails the commit,
+        where it has no name. `singly` waits for each row, so that the one at fault can be named.
         Raises RelayStoppedError for a row that can't pass; nothing of the transaction remains then.
         """
         self._producer.begin_transaction()
-        self._row_count = len(rows)
-        if self._suspects:
+        if singly:
             self._send_singly(rows)
         else:
             self._send_at_once(rows)
@@ -119,15 +110,9 @@ class Sender:
         A commit that timed out is tried again, never aborted: it may go through all the same.
         """
         _again(self._producer.commit_transaction)
-        self._suspects = max(0, self._suspects - self._row_count)
 
-    def abort(self, error: KafkaError) -> None:
-        """Abort after an error that asks for it: nothing of the transaction is ever visible.
-
-        Where a row may be to blame, as many rows are sent one by one next, so that it can be named.
-        """
-        if is_impassable(error):
-            self._suspects = max(self._suspects, self._row_count)
+    def abort(self) -> None:
+        """Abort: nothing of the transaction is ever visible."""
         _again(self._producer.abort_transaction)
 
     def _send_at_once(self, rows: Sequence[PendingRow]) -> None:

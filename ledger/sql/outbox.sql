@@ -17,18 +17,19 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
   AND a.state_change < clock_timestamp() - make_interval(secs => %(silence_s)s);
 
 -- name: read_rows
--- Bounded in rows and bytes; the first row comes however large it is. The size adds what a row's headers take.
+-- Bounded in rows and bytes; the first row comes however large it is. 256 is what a row's other columns take.
 SELECT id, topic, partition, key, value, event_id, event_type, correlation_id, causation_id, headers, moved, created_at
 FROM (
-    SELECT o.*, sum(512 + coalesce(octet_length(o.value), 0) + coalesce(octet_length(o.headers), 0))
-        OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    SELECT o.*, row_number() OVER up_to_here AS place,
+           sum(256 + coalesce(octet_length(o.value), 0) + coalesce(octet_length(o.headers), 0)) OVER up_to_here AS bytes
     FROM outbox AS o
     WHERE %(part_count)s = 1
        OR mod(abs(hashtext(encode(coalesce(o.key, ''), 'hex'))::bigint), %(part_count)s) = %(part)s
+    WINDOW up_to_here AS (ORDER BY o.id ROWS UNBOUNDED PRECEDING)
     ORDER BY o.id
     LIMIT %(rows_max)s
 ) AS bounded
-WHERE bytes_before IS NULL OR bytes_before < %(bytes_max)s
+WHERE place = 1 OR bytes <= %(bytes_max)s
 ORDER BY id;
 
 -- name: read_accounts

@@ -1,0 +1,178 @@
+"""What the relay's tests share: rows put into the outbox, relays to run, topics to read back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import NewTopic
+
+from producers.relay import Relay
+from schemas.settings import Settings, load_settings
+from schemas.topic import WALLET_RESULT, Topics
+from tests.conftest import WalletEnv
+
+PARTITIONS = 4
+
+_INSERT_ROW = """
+INSERT INTO outbox (topic, partition, key, value, event_id, event_type, correlation_id,
+                    causation_id, headers, moved, created_at)
+VALUES (%(topic)s, %(partition)s, %(key)s, %(value)s, %(event_id)s, %(event_type)s,
+        %(correlation_id)s, %(causation_id)s, %(headers)s, %(moved)s, %(created_at)s)
+RETURNING id
+"""
+# As a worker writes them: many rows in the order of their ids, for clients in turn.
+_INSERT_MANY = """
+INSERT INTO outbox (topic, key, value, event_id, event_type, correlation_id, moved, created_at)
+SELECT 'wallet-result', ('client-' || i %% %(clients)s)::bytea,
+       convert_to('{"n":' || i || ',"pad":"' || repeat('x', %(pad)s) || '"}', 'UTF8'),
+       'event/' || i, 'wallet.command.applied.v1', 'c-' || i, false, now()
+FROM generate_series(%(first)s::int, %(first)s::int + %(count)s::int - 1) AS i ORDER BY i
+"""
+
+
+@dataclass(slots=True)
+class World:
+    """One test's topics and outbox."""
+
+    env: WalletEnv
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings({**self.env.env, **self.extra})
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.env.topic_prefix)
+
+    def make_topics(self, admin: AdminClient, **config: str) -> None:
+        specs = self.topics.specs(PARTITIONS, self.settings.relay_part_count)
+        made = admin.create_topics(
+            [NewTopic(s.name, s.partition_count, 1, config={**s.config, **config}) for s in specs]
+        )
+        for future in made.values():
+            future.result(timeout=20)
+        # Made is not yet known: the broker hears of its own topics a moment later.
+        ends = {
+            TopicPartition(s.name, p): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            for s in specs
+            for p in range(s.partition_count)
+        }
+        eventually(lambda: not [f for f in admin.list_offsets(ends).values() if f.exception(10)])
+
+    def connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.env.database_url, autocommit=True)
+
+    def insert(self, event_id: str, **columns: Any) -> int:
+        """Put one row into the outbox; returns its id."""
+        row = {
+            "topic": WALLET_RESULT,
+            "partition": None,
+            "key": b"anna",
+            "value": b"{}",
+            "event_id": event_id,
+            "event_type": "wallet.command.applied.v1",
+            "correlation_id": None,
+            "causation_id": None,
+            "headers": None,
+            "moved": False,
+            "created_at": "2026-03-01T12:00:00Z",
+        }
+        with self.connect() as session:
+            found = session.execute(_INSERT_ROW, {**row, **columns}).fetchone()
+        assert found is not None
+        return int(found[0])
+
+    def insert_many(self, first: int, count: int, *, clients: int = 7, pad: int = 50) -> None:
+        """Put rows `first` … into the outbox, numbered in their values and events."""
+        with self.connect() as session:
+            session.execute(
+                _INSERT_MANY, {"first": first, "count": count, "clients": clients, "pad": pad}
+            )
+
+    def waiting(self) -> int:
+        """How many rows the outbox holds."""
+        with self.connect() as session:
+            found = session.execute("SELECT count(*) FROM outbox").fetchone()
+        assert found is not None
+        return int(found[0])
+
+    @contextmanager
+    def relay(self, part: int = 0) -> Iterator[Relay]:
+        """A relay in a thread of its own; what it raised is raised when the block ends."""
+        relay = Relay(self.settings, database_url=self.env.database_url, part=part)
+        stop, raised = threading.Event(), list[BaseException]()
+
+        def run() -> None:
+            try:
+                relay.run(stop)
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                raised.append(error)
+
+        thread = threading.Thread(target=run, name=f"relay-{self.env.topic_prefix}")
+        thread.start()
+        try:
+            yield relay
+        finally:
+            stop.set()
+            thread.join(timeout=30)
+        assert not thread.is_alive()
+        if raised:
+            raise raised[0]
+
+    def read(self, name: str) -> list[Message]:
+        """All committed records of a topic, partition after partition."""
+        topic = self.topics.real(name)
+        consumer = Consumer(
+            {
+                **self.settings.kafka_client(),
+                "group.id": "test-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,
+                "auto.offset.reset": "error",
+            }
+        )
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            return [m for p in sorted(partitions) for m in _read_partition(consumer, topic, p)]
+        finally:
+            consumer.close()
+
+
+def _read_partition(consumer: Consumer, topic: str, partition: int) -> Iterator[Message]:
+    consumer.assign([TopicPartition(topic, partition, 0)])
+    while True:
+        message = consumer.poll(10)
+        assert message is not None, f"{topic}[{partition}] does not end"
+        error = message.error()
+        if error is None:
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            return
+        else:
+            raise AssertionError(error)
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait until the condition holds; fail if it did not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def headers_of(message: Message) -> dict[str, bytes | None]:
+    """A record's headers; none of ours stands twice."""
+    found: Any = message.headers() or []
+    assert len({name for name, _ in found}) == len(found)
+    return dict(found)
