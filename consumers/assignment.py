@@ -199,6 +199,7 @@ class Assignment:
         try:
             self._claim(keys)
         except (psycopg.Error, KafkaException) as error:
+            self._topic_log.renew()
             _log.warning(
                 "partitions not claimed yet", partitions=_named(keys), error=str(error).strip()
             )

@@ -17,7 +17,8 @@ class TopicLog:
     """
 
     def __init__(self, config: dict[str, str | int | float | bool]) -> None:
-        self._admin = AdminClient(dict(config))
+        self._config = dict(config)
+        self._admin = AdminClient(self._config)
         self._asked: dict[str, Future[Any]] | None = None
 
     def ids(self, topics: Iterable[str]) -> dict[str, str]:
@@ -45,6 +46,11 @@ class TopicLog:
         low = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         high = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {key: (low[key], high[key]) for key in partitions}
+
+    def renew(self) -> None:
+        """Start over with a new client: one that asked for a topic too early remembers the answer."""
+        self._admin = AdminClient(self._config)
+        self._asked = None
 
     def _ask(self, topics: Iterable[str]) -> dict[str, Future[Any]]:
         names = TopicCollection(list(topics))

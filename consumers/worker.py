@@ -41,7 +41,7 @@ class Worker:
             default_currency=settings.default_currency,
         )
         self._consumer = Consumer(_consumer_config(settings, self._topics))
-        self._assignment = Assignment(
+        self.assignment = Assignment(
             self._consumer,
             TopicLog(settings.kafka_client()),
             self._session.connection,
@@ -53,12 +53,12 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
-        processor = Processor(self._session, self._assignment, self._wait, stop)
+        processor = Processor(self._session, self.assignment, self._wait, stop)
         try:
-            self._assignment.subscribe(self._topics.inputs)
+            self.assignment.subscribe(self._topics.inputs)
             _log.info("worker started", topics=self._topics.inputs, group=self._topics.group_id)
             while not stop.is_set():
-                self._assignment.tend()
+                self.assignment.tend()
                 items = self._poll()
                 if items:
                     processor.process(items)
@@ -81,7 +81,7 @@ class Worker:
                     self._add(items, message)
         except KafkaException as error:
             _log.warning("kafka: reading failed, going on at the positions", error=str(error))
-            self._assignment.seek_to_positions()
+            self.assignment.seek_to_positions()
             return []
         return _rising(items)
 
@@ -95,7 +95,7 @@ class Worker:
             return self._on_error(message)
         topic, partition = cast(str, message.topic()), cast(int, message.partition())
         offset = cast(int, message.offset())
-        ours = self._assignment.positions.get((topic, partition))
+        ours = self.assignment.positions.get((topic, partition))
         if ours is None or offset < ours.next_offset:
             return None
         key, value = message.key(), message.value()
@@ -112,7 +112,7 @@ class Worker:
     def _on_error(self, message: Message) -> None:
         error = cast(KafkaError, message.error())
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._assignment.stop_topic(
+            self.assignment.stop_topic(
                 str(message.topic()), f"a position is outside the log: {error.str()}"
             )
         else:
@@ -134,15 +134,15 @@ class Worker:
 
     def _wait(self, seconds: float) -> None:
         """Wait without records, polling on so that the group does not evict us."""
-        self._assignment.pause_all()
+        self.assignment.pause_all()
         message = self._consumer.poll(seconds)
         if message is not None:  # it was fetched before the pause; it is not lost
             self._add(self._early, message)
-        self._assignment.resume_all()
+        self.assignment.resume_all()
 
     def _close(self) -> None:
         try:
-            self._assignment.release()
+            self.assignment.release()
         except (psycopg.Error, KafkaException) as error:
             _log.warning("partitions not given back", error=str(error).strip())
         self._consumer.close()
