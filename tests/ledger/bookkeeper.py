@@ -1,0 +1,72 @@
+"""Records applied to a database by the workers' own path, without Kafka in front of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from consumers.batch import Item, Ledger
+from consumers.decode import Decoder
+from ledger import position
+from ledger.currency import Currencies
+from ledger.decision import Rules
+from ledger.position import Claim
+from schemas.topic import WALLET_COMMAND
+
+Record = tuple[str, Mapping[str, Any] | bytes]
+
+
+class Bookkeeper:
+    """Holds partition 0 of `wallet-command`, in which the records given to it stand in order."""
+
+    def __init__(self, connection: psycopg.Connection, rules: Rules | None = None) -> None:
+        self.connection = connection
+        self._currencies = Currencies()
+        self._decoder = Decoder(self._currencies, "USD")
+        self._ledger = Ledger(connection, rules or Rules(), self._currencies)
+        claims = [Claim(WALLET_COMMAND, 0, "topic-id", 0)]
+        [self.position] = position.claim(connection, claims)
+
+    def apply(self, records: Iterable[Record]) -> list[dict[str, Any]]:
+        """Apply the records as one batch; gives its outbox in order, as JSON where it is JSON."""
+        items = self._items(list(records))
+        key = (WALLET_COMMAND, 0)
+        if items:
+            self._ledger.apply(items, {key: self.position})
+        rows = self.connection.execute(
+            "SELECT topic, event_id, key, value, moved FROM outbox ORDER BY id"
+        ).fetchall()
+        self.connection.execute("DELETE FROM outbox")
+        return [
+            {
+                "topic": topic,
+                "event_id": event_id,
+                "key": key.decode(),
+                "value": json.loads(value) if topic.endswith("-result") else value,
+                "moved": moved,
+            }
+            for topic, event_id, key, value, moved in rows
+        ]
+
+    def results(self, records: Iterable[Record]) -> list[dict[str, Any]]:
+        """Apply the records as one batch; gives the value that answers each of them, in order."""
+        return [row["value"] for row in self.apply(records) if row["event_id"].count("/") == 2]
+
+    def _items(self, records: Sequence[Record]) -> list[Item]:
+        items = []
+        for offset, (client_id, value) in enumerate(records, self.position.next_offset):
+            key = client_id.encode()
+            wire = value if isinstance(value, bytes) else json.dumps(value).encode()
+            content = self._decoder.decode(
+                WALLET_COMMAND, WALLET_COMMAND, 0, offset, key, wire, None
+            )
+            items.append(
+                Item(
+                    WALLET_COMMAND, WALLET_COMMAND, 0, offset, key, wire, None, 0,
+                    self.position.epoch, content,
+                )
+            )  # fmt: skip
+        return items
