@@ -1,0 +1,114 @@
+"""`wallet show`: a client's balances and newest transactions, as the ledger has them."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ledger import query
+from ledger.currency import Currencies
+from ledger.database import connect
+from ledger.migration import pending
+from ledger.money import format_amount
+from ops.cli import place
+from ops.cli.account import transaction_table, wallet_table
+from ops.cli.failure import VerbError
+from ops.cli.screen import console, print_json, safe
+from ops.cli.verb import Json, examples, single
+from ops.readiness import check_migrations
+from schemas.moment import format_moment
+
+_EPILOG = examples("wallet show alice", "wallet show alice --last 50", "wallet show alice --json")
+
+
+def _show(
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="The client's id.")],
+    last: Annotated[
+        int,
+        typer.Option(min=0, max=1000, metavar="COUNT", help="How many transactions, newest first."),
+    ] = 10,
+    as_json: Json = False,
+) -> None:
+    """Show a client's profile, wallets and newest transactions, refused ones too.
+
+    It asks the ledger itself, so it is newer than any topic. Exit 1 if there is no such client.
+    """
+    found = place.database()
+    check_migrations(pending(found.database_url))
+    with connect(
+        found.database_url, application_name="wallet-show", long_queries=True
+    ) as connection:
+        view = query.view(connection, client, page_size=last)
+        currencies = query.currencies(connection)
+    shown = _object(client, view, currencies)
+    if as_json and (view.client or view.history):
+        print_json(shown)
+    elif view.client or view.history:
+        _print(shown)
+    if view.client is None:
+        raise VerbError(_absence(client, refused=bool(view.history)))
+
+
+def _absence(client: str, *, refused: bool) -> str:
+    sentence = f"there is no client {client!r}"
+    if refused:
+        return f"{sentence}: what is shown was refused, and a refused command makes no client"
+    return sentence
+
+
+def _object(client: str, view: query.ClientView, currencies: Currencies) -> dict[str, Any]:
+    """The view in the contract's words: `wallets` and `transactions` as a get_wallet has them."""
+    profile = view.client
+    return {
+        "client_id": client,
+        "registered": None if profile is None else profile.registered,
+        "name": None if profile is None else profile.name,
+        "email": None if profile is None else profile.email,
+        "phone": None if profile is None else profile.phone,
+        "created_at": None if profile is None else format_moment(profile.created_at),
+        "wallets": [
+            wallet._asdict()
+            | {
+                "balance": _amount(wallet.balance, wallet.currency, currencies),
+                "held": _amount(wallet.held, wallet.currency, currencies),
+                "updated_at": format_moment(wallet.updated_at),
+            }
+            for wallet in view.wallets
+        ],
+        "transactions": [_transaction(row, currencies) for row in view.history],
+    }
+
+
+def _transaction(row: query.HistoryRow, currencies: Currencies) -> dict[str, Any]:
+    amounts = {
+        name: _amount(getattr(row, name), row.currency, currencies)
+        for name in ("amount", "balance_before", "balance_after")
+    }
+    return (
+        row._asdict()
+        | amounts
+        | {
+            "transaction_id": str(row.transaction_id),
+            "occurred_at": format_moment(row.occurred_at),
+        }
+    )
+
+
+def _amount(minor: int | None, currency: str | None, currencies: Currencies) -> str | None:
+    scale = None if currency is None else currencies.scale(currency)
+    return None if minor is None or scale is None else format_amount(minor, scale)
+
+
+def _print(shown: dict[str, Any]) -> None:
+    screen = console()
+    name = f"{shown['name']}" if shown["name"] else "not registered" * (not shown["registered"])
+    contact = [text for text in (shown["email"], shown["phone"]) if text]
+    parts = [part for part in (shown["client_id"], name, *contact) if part]
+    screen.print(safe("  ".join(parts)), style="bold", soft_wrap=True)
+    screen.print()
+    screen.print(wallet_table(shown["wallets"]) if shown["wallets"] else "No wallet.")
+    if shown["transactions"]:
+        screen.print()
+        screen.print(transaction_table(shown["transactions"]))
+
+
+application = single(_show, _EPILOG, "show")

@@ -1,0 +1,184 @@
+"""Reading topics as an onlooker: from a place on, read_committed, as a member of no group."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Self, cast
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consumers.topic_log import TopicLog
+from ops.topic import ASK_TIMEOUT_S
+from producers.publisher import Delivered
+from schemas.header import DLT_REASON, SPRING
+from schemas.partition import partition_of
+from schemas.settings import Settings
+from schemas.topic import DEAD_LETTERS, ORDER_REQUEST, ORDER_RESULT, WALLET_RESULT, Topics
+
+_POLL_S = 0.2
+
+# (topic, partition) -> offset
+Places = Mapping[tuple[str, int], int]
+
+
+class UnknownTopicError(Exception):
+    """The broker has no such topic; the text names it."""
+
+
+class Record(NamedTuple):
+    """What was read: the real topic, where and when it was written, and its bytes.
+
+    `headers` hold the last value of each name.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes | None]
+
+
+class Answer(NamedTuple):
+    """The record that answers one input. `reason` is a dead letter's, None for a result."""
+
+    record: Record
+    reason: str | None
+
+
+class Reader:
+    """A consumer of some partitions that leaves no trace on the broker; a context manager.
+
+    Raises KafkaException where the broker is away at the start; later on it waits for it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._log = TopicLog({**settings.kafka_client(), "log_level": 0})
+        self._consumer = Consumer(
+            {
+                **settings.kafka_client(),
+                # librdkafka wants a name, but nothing is subscribed to and nothing committed.
+                "group.id": f"{settings.topic_prefix}wallet-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "allow.auto.create.topics": False,
+                "log_level": 0,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._consumer.close()
+
+    def bounds(self, topics: Iterable[str]) -> tuple[Places, Places]:
+        """Each partition's first offset, and the next one to be written.
+
+        Raises UnknownTopicError; KafkaException where the broker is away.
+        """
+        found = self._consumer.list_topics(timeout=ASK_TIMEOUT_S).topics
+        partitions = []
+        for topic in topics:
+            if topic not in found or found[topic].error is not None:
+                raise UnknownTopicError(f"there is no topic {topic!r} on the broker")
+            partitions += [(topic, partition) for partition in found[topic].partitions]
+        both = self._log.bounds(partitions)
+        return {k: low for k, (low, _) in both.items()}, {k: high for k, (_, high) in both.items()}
+
+    def start(self, places: Places) -> None:
+        """Read these partitions, each from its offset on."""
+        self._consumer.assign([TopicPartition(*key, offset) for key, offset in places.items()])
+
+    def records(self, timeout_s: float | None = None) -> Iterator[Record]:
+        """The records as they come; without a timeout for ever.
+
+        The timeout is for all of them. Raises KafkaException for errors that waiting can't mend.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while deadline is None or time.monotonic() < deadline:
+            message = self._consumer.poll(_POLL_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                yield _record(message)
+            elif error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
+                raise UnknownTopicError(f"the topic {message.topic()!r} was deleted")
+            elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+                raise KafkaException(error)
+
+
+class AnswerSearch:
+    """Finds the very record that answers an input: made before the input is published.
+
+    Made, it knows where the answers' topics end; `find` reads on from there.
+    """
+
+    def __init__(self, reader: Reader, settings: Settings, input_topic: str) -> None:
+        topics = Topics(settings.topic_prefix)
+        is_request = topics.logical(input_topic) == ORDER_REQUEST
+        self._reader = reader
+        self._results = topics.real(ORDER_RESULT if is_request else WALLET_RESULT)
+        self._dead_letters = topics.dead_letter(input_topic)
+        _, self._ends = reader.bounds([self._results, self._dead_letters])
+
+    def find(self, source: Delivered, key: bytes, timeout_s: float) -> Answer | None:
+        """The result or dead letter that names this place; None if none came in time."""
+        count = sum(topic == self._results for topic, _ in self._ends)
+        partitions = {
+            (self._results, partition_of(key, count)),
+            (self._dead_letters, source.partition),
+        }
+        self._reader.start({k: end for k, end in self._ends.items() if k in partitions})
+        for record in self._reader.records(timeout_s):
+            if record.topic == self._dead_letters:
+                if dead_letter_source(record) == source:
+                    return Answer(record, (record.headers.get(DLT_REASON) or b"").decode())
+            elif result_source(record) == source:
+                return Answer(record, None)
+        return None
+
+
+def dead_letter_source(record: Record) -> Delivered | None:
+    """The place of the input that a dead letter buries; None where its headers do not say."""
+    headers = record.headers
+    topic = headers.get(f"{SPRING}original-topic")
+    partition = headers.get(f"{SPRING}original-partition")
+    offset = headers.get(f"{SPRING}original-offset")
+    if topic is None or partition is None or offset is None:
+        return None
+    return Delivered(topic.decode(), int(partition), int(offset))
+
+
+def result_source(record: Record) -> Delivered | None:
+    """The place of the input that a result answers; None where it answers none."""
+    source = orjson.loads(record.value or b"{}").get("source")
+    if source is None:
+        return None
+    return Delivered(source["topic"], source["partition"], source["offset"])
+
+
+def is_dead_letter(topics: Topics, topic: str) -> bool:
+    """Whether the real name is that of a dead letter topic."""
+    return topics.logical(topic) in DEAD_LETTERS
+
+
+def _record(message: Message) -> Record:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise ValueError("a record without its place")
+    # The stub allows other shapes too, for headers that are to be sent.
+    headers = cast(list[tuple[str, bytes | None]] | None, message.headers())
+    return Record(
+        topic,
+        partition,
+        offset,
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        dict(headers or ()),
+    )
