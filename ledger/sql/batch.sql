@@ -59,16 +59,17 @@ WHERE c.client_id = p.client_id
 
 -- name: insert_accounts
 INSERT INTO accounts (client_id, currency, kind, balance, status, version, created_at, updated_at)
-SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, a.now, a.now
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::timestamptz[])
-    AS a (client_id, currency, kind, balance, status, version, now)
+SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, n.now, n.now
+FROM (SELECT %s::timestamptz AS now) AS n
+CROSS JOIN unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
+    AS a (client_id, currency, kind, balance, status, version)
 ORDER BY a.client_id, a.currency, a.kind
 
 -- name: update_accounts
 UPDATE accounts AS a
-SET balance = n.balance, status = n.status, version = n.version, updated_at = n.now
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::timestamptz[])
-    AS n (client_id, currency, kind, balance, status, version, now)
+SET balance = n.balance, status = n.status, version = n.version, updated_at = %s::timestamptz
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
+    AS n (client_id, currency, kind, balance, status, version)
 WHERE a.client_id = n.client_id AND a.currency = n.currency AND a.kind = n.kind
 
 -- name: copy_transactions
