@@ -153,13 +153,14 @@ def _check_fields(type_: str, input_topic: str, value: dict[str, Any]) -> None:
 def _publish(
     settings: Settings, record: Input, value: dict[str, Any], timeout_s: float | None
 ) -> _Sent:
+    publisher = Publisher(settings)  # first: it takes half a second to introduce itself
     with Reader(settings) as reader:
         real = Topics(settings.topic_prefix).real(record.topic)
         if timeout_s is None:
             reader.bounds([real])  # an unknown topic or an absent broker is told at once
-            return _Sent(value, Publisher(settings).publish(record), None)
+            return _Sent(value, publisher.publish(record), None)
         search = AnswerSearch(reader, settings, real)
-        delivered = Publisher(settings).publish(record)
+        delivered = publisher.publish(record)
         return _Sent(value, delivered, search.find(delivered, record.key or b"", timeout_s))
 
 
