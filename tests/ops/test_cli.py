@@ -20,6 +20,7 @@ NOWHERE = {
     "DATABASE_URL": "postgresql://wallet:secret@127.0.0.1:1/wallet",
 }
 LINES = [
+    ["demo"],
     ["stack", "start"],
     ["stack", "stop"],
     ["stack", "status"],
