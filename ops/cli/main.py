@@ -31,6 +31,7 @@ VERBS = {
     "send": Verb("ops.cli.send", _WORK, "Publish one command and wait for its result."),
     "tail": Verb("ops.cli.tail", _LOOK, "Results as they come, a line each."),
     "show": Verb("ops.cli.show", _LOOK, "A client's balances and newest transactions."),
+    "history": Verb("ops.cli.history", _LOOK, "A client's transactions, by page or as CSV."),
     "verify": Verb("ops.cli.verify", _LOOK, "Check the books."),
 }
 

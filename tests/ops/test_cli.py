@@ -36,6 +36,7 @@ LINES = [
     ["send"],
     ["tail"],
     ["show"],
+    ["history"],
     ["verify"],
 ]
 
