@@ -37,6 +37,8 @@ LINES = [
     ["tail"],
     ["show"],
     ["history"],
+    ["currencies", "list"],
+    ["currencies", "add"],
     ["verify"],
 ]
 
