@@ -39,6 +39,9 @@ LINES = [
     ["history"],
     ["currencies", "list"],
     ["currencies", "add"],
+    ["lag"],
+    ["offsets", "show"],
+    ["offsets", "reset"],
     ["verify"],
 ]
 
