@@ -42,6 +42,7 @@ LINES = [
     ["lag"],
     ["offsets", "show"],
     ["offsets", "reset"],
+    ["outbox", "status"],
     ["verify"],
 ]
 
