@@ -1,13 +1,14 @@
 """One batch, one transaction: load, decide, write, move the positions. All of it, or nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import Connection
 
 from consumers.answer import Answerer
 from consumers.decode import DeadRecord
+from consumers.report import StageClock
 from ledger import journal, position
 from ledger.book import Book
 from ledger.command import Command
@@ -71,6 +72,7 @@ class Ledger:
     connection: Connection
     rules: Rules
     currencies: Currencies
+    clock: StageClock = field(default_factory=StageClock)
 
     def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
         """Apply records of claimed partitions, in offset order per partition, and commit.
@@ -82,9 +84,13 @@ class Ledger:
         """
         try:
             book = self.load(items)
+            self.clock.lap("load")
             outbox, tallies = self.decide(items, book)
+            self.clock.lap("decide")
             self.write(book, outbox)
+            self.clock.lap("write")
             self.commit([tally.move(positions[key]) for key, tally in tallies.items()], book)
+            self.clock.lap("commit")
         except BaseException:
             self.roll_back()
             raise

@@ -2,15 +2,18 @@
 
 import random
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import psycopg
 import structlog
 
 from consumers.assignment import Assignment
-from consumers.batch import Item
+from consumers.batch import Item, Tallies
 from consumers.decode import DeadRecord
 from consumers.failure import Fault, WorkerStoppedError, fault_of, place_of
+from consumers.report import BatchReport, OnBatch
 from consumers.session import Session
 from ledger import position
 
@@ -40,7 +43,9 @@ class Processor:
         assignment: Assignment,
         wait: Callable[[float], None],
         stop: threading.Event,
+        on_batch: OnBatch | None = None,
     ) -> None:
+        self._on_batch = on_batch
         self._session = session
         self._assignment = assignment
         self._wait = wait
@@ -92,7 +97,11 @@ class Processor:
         for item in items:
             if (item.topic, item.partition) in self._assignment.singly and not item.trial_begun:
                 self._begin_trial(item)
-        self._session.apply(items, self._assignment.positions)
+        tallies = self._session.apply(items, self._assignment.positions)
+        stage_s = self._session.clock.stage_s
+        _log.debug("batch applied", records=len(items), seconds=round(sum(stage_s.values()), 4))
+        if self._on_batch is not None:
+            self._on_batch(_report(items, tallies, stage_s))
 
     def _get_over(self, error: Exception, tries: int) -> None:
         """Do what the fault asks for before the next try."""
@@ -187,6 +196,18 @@ class Processor:
             self._assignment.singly[key] = left
         else:
             self._assignment.singly.pop(key, None)
+
+
+def _report(items: Sequence[Item], tallies: Tallies, stage_s: dict[str, float]) -> BatchReport:
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for (topic, _), tally in tallies.items():
+        outcomes[topic, "result"] += tally.results
+        outcomes[topic, "duplicate"] += tally.duplicates
+        outcomes[topic, "query"] += tally.queries
+        outcomes[topic, "dead_letter"] += tally.dead_letters
+    stamped_ms = items[0].timestamp_ms
+    age_s = max(0.0, time.time() - stamped_ms / 1000) if stamped_ms > 0 else None
+    return BatchReport(outcomes, stage_s, age_s)
 
 
 def _is_a_records(error: Exception, tries: int) -> bool:

@@ -6,6 +6,7 @@ import psycopg
 
 from consumers.batch import Item, Ledger, Tallies
 from consumers.decode import DeadRecord, Decoder
+from consumers.report import StageClock
 from ledger.currency import Currencies
 from ledger.database import connect
 from ledger.decision import Rules
@@ -26,6 +27,7 @@ class Session:
         self._rules = rules
         self._default_currency = default_currency
         self._connection: psycopg.Connection | None = None
+        self.clock = StageClock()
         self._know(Currencies())
 
     def connection(self) -> psycopg.Connection:
@@ -36,13 +38,15 @@ class Session:
 
     def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
         """Decode what is not decoded yet, and apply the batch; raises what Ledger.apply raises."""
+        self.clock.start()
         self._decode(items)
         if any(_names_unknown_currency(item) for item in items) and self._read_currencies():
             for item in items:
                 if _names_unknown_currency(item):
                     item.content = None
             self._decode(items)
-        ledger = Ledger(self.connection(), self._rules, self._currencies)
+        self.clock.lap("decode")
+        ledger = Ledger(self.connection(), self._rules, self._currencies, self.clock)
         return ledger.apply(items, positions)
 
     def close(self) -> None:

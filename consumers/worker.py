@@ -1,6 +1,7 @@
 """The worker: polls both input topics and applies batch after batch until told to stop."""
 
 import threading
+import time
 from typing import Any, cast
 
 import psycopg
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from consumers.assignment import Assignment
 from consumers.batch import Item
 from consumers.processor import Processor
+from consumers.report import OnBatch
 from consumers.session import Session
 from consumers.topic_log import TopicLog
 from ledger.decision import Rules
@@ -53,10 +55,25 @@ class Worker:
         self._early: list[Item] = []
         self._misplaced_keys_seen = False
         self.misplaced_count = 0
+        self.on_batch: OnBatch | None = None
+        # When the loop last came round, by the monotonic clock: one that hangs stays behind.
+        self.beat_at_s = time.monotonic()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no records are being taken, in a sentence; None where all is well."""
+        stopped = self.assignment.stopped_topics
+        if stopped:
+            return "; ".join(f"{topic} is stopped: {why}" for topic, why in stopped.items())
+        if not self.assignment.is_assigned:
+            return "the group has not assigned partitions yet"
+        if not self.assignment.is_complete:
+            return "assigned partitions wait to be claimed in PostgreSQL"
+        return None
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
-        processor = Processor(self._session, self.assignment, self._wait, stop)
+        processor = Processor(self._session, self.assignment, self._wait, stop, self.on_batch)
         try:
             self.assignment.subscribe(self._topics.inputs)
             _log.info("worker started", topics=self._topics.inputs, group=self._topics.group_id)
@@ -75,6 +92,7 @@ class Worker:
         Never consume() with a timeout: it waits the timeout out, 68 ms instead of 9 at 100
         records/s.
         """
+        self.beat_at_s = time.monotonic()
         items, self._early = self._early, []
         try:
             first = self._consumer.poll(0 if items else _FIRST_RECORD_S)
@@ -148,6 +166,7 @@ class Worker:
 
     def _wait(self, seconds: float) -> None:
         """Wait without records, polling on so that the group does not evict us."""
+        self.beat_at_s = time.monotonic()
         self.assignment.pause_all()
         message = self._consumer.poll(seconds)
         if message is not None:  # it was fetched before the pause; it is not lost

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Event
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import psycopg
 import structlog
@@ -63,6 +65,16 @@ class RelayStats:
     mismatches: int = 0
 
 
+class RelayReport(NamedTuple):
+    """One transaction that readers see: its rows, when the oldest was decided, and how long the
+    transaction took.
+    """
+
+    row_count: int
+    oldest_at: datetime
+    duration_s: float
+
+
 class Relay:
     """One part of the outbox, as its owner or as a standby in the queue. Any number may run."""
 
@@ -80,6 +92,12 @@ class Relay:
         self._sender: Sender | None = None
         self._trouble: str | None = None
         self._failures = 0
+        # Called after each transaction, in the relay's thread: it must neither block nor raise.
+        self.on_batch: Callable[[RelayReport], None] | None = None
+        # Whether the part is ours, None before the first try to take it.
+        self.is_owner: bool | None = None
+        # When the loop last came round, by the monotonic clock: one that hangs stays behind.
+        self.beat_at_s = time.monotonic()
         self._suspects = 0  # so many of the next rows are sent one by one
 
     def run(self, stop: Event) -> None:
@@ -89,6 +107,7 @@ class Relay:
         Raises RelayStoppedError where only a person can help.
         """
         while not stop.is_set():
+            self.beat_at_s = time.monotonic()
             failed = True
             try:
                 if self.take_over(stop):
@@ -127,6 +146,7 @@ class Relay:
         if progress is not None:
             self._delete_published(self._outbox, progress)
         self.stats.takeovers += 1
+        self.is_owner = True
         self._log.info("the relay owns its part", after=self._trouble)
         self._trouble = None
         return True
@@ -173,6 +193,7 @@ class Relay:
     def _relay(self, stop: Event) -> None:
         worked_at, idle = time.monotonic(), False
         while not stop.is_set():
+            self.beat_at_s = time.monotonic()
             batch = Batch((), ()) if idle and not self._has_rows() else self.read_batch()
             idle = not batch.rows
             if idle:
@@ -190,6 +211,7 @@ class Relay:
 
     def _relay_batch(self, batch: Batch) -> bool:
         """Publish, commit, delete; False if the transaction was aborted, and nothing is visible."""
+        began_s = time.monotonic()
         try:
             self.publish(batch)
             self.commit()
@@ -204,6 +226,9 @@ class Relay:
             _made(self._sender).abort()
             return False
         self.delete(batch)
+        if self.on_batch is not None:
+            duration_s = time.monotonic() - began_s
+            self.on_batch(RelayReport(len(batch.rows), batch.rows[0][11], duration_s))
         return True
 
     def _wait_for_lock(self, outbox: Outbox, stop: Event) -> bool:
@@ -212,9 +237,10 @@ class Relay:
         while not stop.is_set():
             if outbox.try_lock():
                 return True
+            self.beat_at_s = time.monotonic()
             if not waiting:
                 self._log.info("standing by: another relay owns the part")
-                waiting = True
+                waiting, self.is_owner = True, False
             if time.monotonic() - looked_at > _OWNER_CHECK_S:
                 self._end_stuck_owner(outbox)
                 looked_at = time.monotonic()
@@ -276,6 +302,7 @@ class Relay:
 
     def _drop(self) -> None:
         """Let go of the session, and so of the lock, and of the producer."""
+        self.is_owner = None
         outbox, self._outbox, self._sender = self._outbox, None, None
         if outbox is not None:
             outbox.close()

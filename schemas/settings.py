@@ -196,6 +196,22 @@ class Settings(BaseSettings):
         validation_alias="WALLET_LOG_LEVEL",
         description="The least level that is logged: debug, info, warning or error.",
     )
+    metrics_port: int | None = Field(
+        None,
+        validation_alias="WALLET_METRICS_PORT",
+        ge=1,
+        le=65_534,
+        description="The port of /livez, /readyz and /metrics, 1 to 65534; of `wallet run all` "
+        "the worker takes it, the relay the next one. Default: none is opened.",
+    )
+    books_check_interval_s: int | None = Field(
+        None,
+        validation_alias="WALLET_BOOKS_CHECK_INTERVAL_S",
+        ge=1,
+        le=604_800,
+        description="How often the relay checks the books for wallet_books_imbalance, 1 to 604800 "
+        "seconds; it reads the whole journal each time. Default: never.",
+    )
     debug: bool = Field(
         False,
         validation_alias="WALLET_DEBUG",

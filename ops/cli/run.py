@@ -1,14 +1,18 @@
 """`wallet run`: the processes, alone or together."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import typer
 
 from consumers.worker import Worker
 from ops.cli import place
+from ops.cli.failure import VerbError
 from ops.cli.place import Place
 from ops.cli.verb import examples, group
+from ops.health import Monitor, serving
 from ops.process import run_processes, run_until_signalled
 from ops.readiness import wait_until_ready
 from ops.telemetry import configure_logging
@@ -41,8 +45,12 @@ def worker(bound: Bound = False) -> None:
     configure_logging(found.settings, process="worker")
 
     def work(stop: threading.Event) -> None:
-        if wait_until_ready(found.settings, found.database_url, stop):
-            Worker(found.settings, database_url=found.database_url).run(stop)
+        with _health(found, bound=bound) as monitor:
+            if wait_until_ready(found.settings, found.database_url, stop):
+                worker = Worker(found.settings, database_url=found.database_url)
+                if monitor is not None:
+                    monitor.watch_worker(worker)
+                worker.run(stop)
 
     run_until_signalled(work, bound=bound)
 
@@ -57,8 +65,13 @@ def relay(bound: Bound = False) -> None:
     configure_logging(found.settings, process="relay")
 
     def work(stop: threading.Event) -> None:
-        if wait_until_ready(found.settings, found.database_url, stop):
-            Relay(found.settings, database_url=found.database_url).run(stop)
+        # Of `run all` the worker has the port itself.
+        with _health(found, bound=bound, step=1) as monitor:
+            if wait_until_ready(found.settings, found.database_url, stop):
+                relay = Relay(found.settings, database_url=found.database_url)
+                if monitor is not None:
+                    monitor.watch_relay(relay)
+                relay.run(stop)
 
     run_until_signalled(work, bound=bound)
 
@@ -75,6 +88,26 @@ def all_() -> None:
     run_until_ready(found)
     if not run_processes(("worker", "relay"), environ=found.environ):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _health(found: Place, *, bound: bool, step: int = 0) -> Iterator[Monitor | None]:
+    """Serve health and metrics, where a port is given; a child of `run all` takes a port of its
+    own, `step` further.
+    """
+    settings = found.settings
+    port = settings.metrics_port
+    if port is not None and bound:
+        port += step
+    with ExitStack() as stack:
+        served = serving(port, found.database_url, settings.books_check_interval_s)
+        try:
+            monitor = stack.enter_context(served)
+        except OSError as error:
+            raise VerbError(
+                f"port {port} (WALLET_METRICS_PORT) can't be opened: {error.strerror}"
+            ) from error
+        yield monitor
 
 
 def run_until_ready(found: Place) -> None:
