@@ -39,7 +39,7 @@ class HistoryRow(NamedTuple):
     """One transaction as the client sees it; amount and balances in minor units."""
 
     transaction_id: int
-    command_id: str
+    command_id: str | None
     type: str
     status: str
     reason: str | None

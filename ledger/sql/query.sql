@@ -12,11 +12,15 @@ ORDER BY a.currency
 
 -- name: history
 -- Rows that another client made are told from this one's side: what it received, and its own balances.
-SELECT t.id, t.command_id, CASE WHEN mine.is_own THEN t.type ELSE t.type || '_received' END, t.status, t.reason,
-       t.currency, t.amount,
-       CASE WHEN mine.is_own THEN t.balance_before ELSE t.peer_balance_after - t.amount END,
+-- Movements that no command asked for by itself have ids with a `/`: the causing command stands before it, and an expiry
+-- has none.
+SELECT t.id, CASE WHEN t.command_id NOT LIKE '%%/expired' THEN split_part(t.command_id, '/', 1) END,
+       CASE WHEN mine.is_own THEN t.type WHEN mine.receives THEN 'transfer_received' ELSE 'transfer_reversed' END,
+       t.status, t.reason, t.currency, t.amount,
+       CASE WHEN mine.is_own THEN t.balance_before
+            ELSE t.peer_balance_after + CASE WHEN mine.receives THEN -t.amount ELSE t.amount END END,
        CASE WHEN mine.is_own THEN t.balance_after ELSE t.peer_balance_after END,
        t.reference, t.description, CASE WHEN mine.is_own THEN t.counterparty ELSE t.client_id END, t.created_at
 FROM history_page(%(client_id)s, %(currency)s, %(before_id)s, %(page_size)s) AS t
-CROSS JOIN LATERAL (SELECT t.client_id = %(client_id)s) AS mine (is_own)
+CROSS JOIN LATERAL (SELECT t.client_id = %(client_id)s, t.credit_kind = 'peer') AS mine (is_own, receives)
 ORDER BY t.id DESC

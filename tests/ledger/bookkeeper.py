@@ -12,8 +12,8 @@ from consumers.batch import Item, Ledger
 from consumers.decode import Decoder
 from ledger import position
 from ledger.currency import Currencies
-from ledger.decision import Rules
 from ledger.position import Claim
+from ledger.rule import Rules
 from schemas.topic import WALLET_COMMAND
 
 Record = tuple[str, Mapping[str, Any] | bytes]

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from ledger.book import Book, Transaction
 from ledger.command import Command, Profile, Source
-from ledger.decision import Decision, Rules, decide
+from ledger.decision import decide
+from ledger.outcome import Decision
 from ledger.refusal import REASON_CODES, Refusal
+from ledger.rule import Rules
 from tests.ledger.model import REASONS, Model, Outcome, Sent, Shown
 from tests.ledger.script import CLIENTS, CURRENCIES, Script, Status, random_step, scripts
 
@@ -26,7 +28,7 @@ def _book() -> Book:
     book = Book(_NOW, itertools.count(1))
     for client in CLIENTS:
         for currency in (None, *CURRENCIES):
-            book.history[client, currency] = deque()
+            book.history.setdefault(client, {})[currency, None] = deque()
     return book
 
 
