@@ -102,10 +102,6 @@ class Assignment:
             return lost
         self.fenced_count += len(lost)
         self._pause(lost)
-        _log.warning(
-            "fenced: another worker has taken partitions; nothing of them was written",
-            partitions=_named(lost),
-        )
         return lost
 
     def tell_kafka(self, *, asynchronous: bool) -> None:

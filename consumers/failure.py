@@ -1,6 +1,8 @@
 """Whose fault an exception is: a record's, another batch's, the surroundings', or a loss."""
 
+import traceback
 from enum import Enum, auto
+from pathlib import Path
 
 import psycopg
 
@@ -16,6 +18,8 @@ class Fault(Enum):
     SURROUNDINGS = auto()  # Postgres is away or unwell: wait, then the same batch
 
 
+_FRAMES_MAX = 6
+
 # Deadlock, serialization failure, and a row that another batch inserted at the same moment.
 _AGAIN = frozenset({"40P01", "40001", "23505"})
 # Data exceptions and broken constraints are the only classes that one record's content can cause.
@@ -24,6 +28,12 @@ _RECORD_CLASSES = frozenset({"22", "23"})
 
 class WorkerStoppedError(Exception):
     """The worker can't go on by itself; the text says why and what to do."""
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised, innermost first, without its text: that may quote a record."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES_MAX:]
+    return " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
 
 
 def fault_of(error: Exception) -> Fault:

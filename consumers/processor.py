@@ -10,7 +10,7 @@ import structlog
 from consumers.assignment import Assignment
 from consumers.batch import Item
 from consumers.decode import DeadRecord
-from consumers.failure import Fault, WorkerStoppedError, fault_of
+from consumers.failure import Fault, WorkerStoppedError, fault_of, place_of
 from consumers.session import Session
 from ledger import position
 
@@ -21,6 +21,7 @@ ATTEMPTS_MAX = 3
 # As many dead in a row are our bug, not the data's.
 POISONED_IN_A_ROW_MAX = 5
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 5.0
+_AGAIN_MAX = 50
 
 
 class _StoppedWaiting(Exception):  # noqa: N818 - no error: unwinds to the top, so that nothing after it is applied
@@ -67,15 +68,15 @@ class Processor:
     def _apply(self, items: Sequence[Item]) -> None:
         """The same batch for as long as it takes, less what is lost meanwhile."""
         tries = 0
-        while items := [item for item in items if self._is_due(item)]:
+        while items := self._due(items):
             try:
                 self._try(items)
             except (WorkerStoppedError, _StoppedWaiting):
                 raise
             except Exception as error:
-                if fault_of(error) is Fault.RECORD:
-                    return self._search(items, error)
                 tries += 1
+                if _is_a_records(error, tries):
+                    return self._search(items, error)
                 self._get_over(error, tries)
                 if self._stop.is_set():
                     raise _StoppedWaiting from error
@@ -127,7 +128,7 @@ class Processor:
             offset=item.offset,
             attempt=item.attempts,
             error=type(error).__name__,
-            exc_info=error,
+            at=place_of(error),
         )
         if item.attempts >= ATTEMPTS_MAX:
             self._poison(
@@ -161,10 +162,23 @@ class Processor:
         _log.error("poison: the record goes to the dead letters", record=where, detail=detail)
         item.content = DeadRecord("poison", detail)
 
-    def _is_due(self, item: Item) -> bool:
-        """Whether the record is still ours under the epoch it was read in, and not yet answered."""
-        ours = self._assignment.positions.get((item.topic, item.partition))
-        return ours is not None and ours.epoch == item.epoch and item.offset >= ours.next_offset
+    def _due(self, items: Sequence[Item]) -> list[Item]:
+        """Those still ours under the epoch they were read in, and not yet answered."""
+        due: list[Item] = []
+        fenced: set[tuple[str, int]] = set()
+        for item in items:
+            key = (item.topic, item.partition)
+            ours = self._assignment.positions.get(key)
+            if ours is None or ours.epoch != item.epoch:
+                fenced.add(key)
+            elif item.offset >= ours.next_offset:
+                due.append(item)
+        if fenced:
+            _log.warning(
+                "fenced: others took partitions of the batch in hand; nothing of those was written",
+                partitions=[f"{topic}/{partition}" for topic, partition in sorted(fenced)],
+            )
+        return due
 
     def _count_single(self, item: Item) -> None:
         key = (item.topic, item.partition)
@@ -173,6 +187,12 @@ class Processor:
             self._assignment.singly[key] = left
         else:
             self._assignment.singly.pop(key, None)
+
+
+def _is_a_records(error: Exception, tries: int) -> bool:
+    fault = fault_of(error)
+    # Two batches don't meet so often: what looks like another's row is then our own mistake.
+    return fault is Fault.RECORD or (fault is Fault.AGAIN and tries >= _AGAIN_MAX)
 
 
 def _is_poisoned(item: Item) -> bool:

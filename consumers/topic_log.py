@@ -48,7 +48,7 @@ class TopicLog:
         return {key: (low[key], high[key]) for key in partitions}
 
     def renew(self) -> None:
-        """Start over with a new client: one that asked for a topic too early remembers the answer."""
+        """Start over with a new client: one that asked for a topic too early remembers it."""
         self._admin = AdminClient(self._config)
         self._asked = None
 

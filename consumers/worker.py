@@ -118,7 +118,7 @@ class Worker:
         if ours is None or offset < ours.next_offset:
             return None
         key, value = message.key(), message.value()
-        headers = cast(list[tuple[str, bytes | None]] | None, message.headers())
+        headers = _headers(message)
         self._check_place(topic, partition, key)
         items.append(
             Item(
@@ -166,6 +166,16 @@ class Worker:
             _log.warning("partitions not given back", error=str(error).strip())
         self._consumer.close()
         self._session.close()
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
+    try:
+        return cast(list[tuple[str, bytes | None]] | None, message.headers())
+    except UnicodeDecodeError:
+        # Kafka's protocol wants names in UTF-8; the binding gives none of them if one is not. That
+        # must not stop the partition: the record is answered without them.
+        _log.warning("a header's name is not UTF-8: the record's headers are left aside")
+        return None
 
 
 def _rising(items: list[Item]) -> list[Item]:

@@ -31,7 +31,7 @@ def migrate(database_url: str) -> list[str]:
         database_url, application_name="wallet-migrate", role=None, long_queries=True
     ) as guard:
         guard.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
-        backend = get_backend(_yoyo_url(database_url))
+        backend = get_backend(_yoyo_url(database_url, guard.info.dbname))
         try:
             missing = backend.to_apply(read_migrations(str(MIGRATIONS)))
             backend.apply_migrations(missing)
@@ -54,9 +54,12 @@ def pending(database_url: str) -> list[str]:
     return [name for name in wanted if name not in applied]
 
 
-def _yoyo_url(database_url: str) -> str:
+def _yoyo_url(database_url: str, database: str) -> str:
     """Any libpq conninfo as the URL that yoyo takes; it hands the query on to libpq."""
     given = {name: str(value) for name, value in conninfo_to_dict(database_url).items()}
-    database = quote(given.pop("dbname", ""))
+    # Always named, and in the query, whose escapes yoyo reads: it hands an absent name on as an
+    # empty one, and libpq would then take the user's name instead of PGDATABASE, another database
+    # than every other process works in.
+    given["dbname"] = database
     query = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in given.items())
-    return f"postgresql+psycopg:///{database}?{query}"
+    return f"postgresql+psycopg:///?{query}"

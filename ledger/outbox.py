@@ -116,6 +116,11 @@ class Outbox:
             ).fetchone()
         return None if row is None else StuckOwner(row[0], row[1])
 
+    def has_rows(self) -> bool:
+        """Whether there is anything to read, of this part or another."""
+        row = self._cursor.execute(_SQL["has_rows"]).fetchone()
+        return row is not None and bool(row[0])
+
     def read(self, *, rows_max: int, bytes_max: int) -> Batch:
         """The oldest rows of the part, and the accounts of their clients, both in one snapshot.
 

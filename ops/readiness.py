@@ -13,9 +13,10 @@ from ops import topic
 from schemas.settings import Settings
 
 _RETRY_S = 1.0
+# Short, so that the log says soon what is waited for; the client goes on connecting meanwhile.
+_PATIENCE_S = 2.0
 # Said again after as many, for whoever looks at the log's end.
 _REMIND_ATTEMPTS = 30
-_KAFKA_TIMEOUT_S = 5.0
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ def wait_until_ready(settings: Settings, database_url: str, stop: threading.Even
         return False
     check_migrations(missing)
     client = topic.admin_client(settings)
-    counts = _wait("Kafka", lambda: topic.partition_counts(client, _KAFKA_TIMEOUT_S), stop)
+    counts = _wait("Kafka", lambda: topic.partition_counts(client, _PATIENCE_S), stop)
     if counts is None:
         return False
     check_topics(settings, counts)

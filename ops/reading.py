@@ -1,7 +1,7 @@
 """Reading topics as an onlooker: from a place on, read_committed, as a member of no group."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Self, cast
 
 import orjson
@@ -16,6 +16,15 @@ from schemas.settings import Settings
 from schemas.topic import DEAD_LETTERS, ORDER_REQUEST, ORDER_RESULT, WALLET_RESULT, Topics
 
 _POLL_S = 0.2
+_LEADERLESS = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
 
 # (topic, partition) -> offset
 Places = Mapping[tuple[str, int], int]
@@ -50,10 +59,13 @@ class Answer(NamedTuple):
 class Reader:
     """A consumer of some partitions that leaves no trace on the broker; a context manager.
 
-    Raises KafkaException where the broker is away at the start; later on it waits for it.
+    Raises KafkaException where the broker is away at the start; later on it waits for it, and
+    calls `on_away` each time that it begins to.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_away: Callable[[], None] | None = None) -> None:
+        self._on_away = on_away
+        self._started = False
         self._log = TopicLog({**settings.kafka_client(), "log_level": 0})
         self._consumer = Consumer(
             {
@@ -66,6 +78,7 @@ class Reader:
                 "auto.offset.reset": "earliest",
                 "allow.auto.create.topics": False,
                 "log_level": 0,
+                "error_cb": self._on_error,
             }
         )
 
@@ -86,11 +99,12 @@ class Reader:
             if topic not in found or found[topic].error is not None:
                 raise UnknownTopicError(f"there is no topic {topic!r} on the broker")
             partitions += [(topic, partition) for partition in found[topic].partitions]
-        both = self._log.bounds(partitions)
+        both = self._bounds(partitions)
         return {k: low for k, (low, _) in both.items()}, {k: high for k, (_, high) in both.items()}
 
     def start(self, places: Places) -> None:
         """Read these partitions, each from its offset on."""
+        self._started = True
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in places.items()])
 
     def records(self, timeout_s: float | None = None) -> Iterator[Record]:
@@ -108,8 +122,27 @@ class Reader:
                 yield _record(message)
             elif error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
                 raise UnknownTopicError(f"the topic {message.topic()!r} was deleted")
-            elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+            elif not error.retriable():
                 raise KafkaException(error)
+
+    def _bounds(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        """As TopicLog.bounds, asked again for a while where a partition has no leader yet: its
+        topic was made a moment ago, or its broker is being replaced.
+        """
+        deadline = time.monotonic() + ASK_TIMEOUT_S
+        while True:
+            try:
+                return self._log.bounds(partitions)
+            except KafkaException as error:
+                leaderless = error.args[0].code() in _LEADERLESS
+                if not leaderless or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+
+    def _on_error(self, error: KafkaError) -> None:
+        away = error.code() == KafkaError._ALL_BROKERS_DOWN
+        if away and self._started and self._on_away is not None:
+            self._on_away()
 
 
 class AnswerSearch:

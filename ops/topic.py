@@ -1,7 +1,7 @@
 """The topics on the broker: what is there, what differs from what should be, and mending it."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported wit
 from schemas.settings import Settings
 from schemas.topic import WALLET_RELAY_PROGRESS, Topics, TopicSpec
 
-ASK_TIMEOUT_S = 10.0
+ASK_TIMEOUT_S = 5.0
 _VISIBLE_TIMEOUT_S = 15.0
 _POLL_S = 0.1
 
@@ -74,7 +74,7 @@ def specs(settings: Settings) -> tuple[TopicSpec, ...]:
 
 
 def states(client: AdminClient, wanted: Iterable[TopicSpec]) -> list[TopicState]:
-    """How each topic is. Blocks up to 20 s; raises KafkaException where the broker is away."""
+    """How each topic is. Blocks up to 10 s; raises KafkaException where the broker is away."""
     counts = partition_counts(client)
     wanted = list(wanted)
     there = [spec.name for spec in wanted if spec.name in counts]
@@ -138,8 +138,11 @@ def apply(client: AdminClient, settings: Settings) -> list[Difference]:
     if missing:
         _create(client, missing, settings.replication_factor)
         # Another `apply` may have made them otherwise in the meantime.
-        check_partition_counts(_until_visible(client, wanted))
-    _mend(client, [state for state in states(client, wanted) if state.wrong_config])
+        check_partition_counts(_until(client, wanted, lambda state: not state.is_missing))
+    wrong = [state for state in states(client, wanted) if state.wrong_config]
+    if wrong:
+        _mend(client, wrong)
+        _until(client, wanted, lambda state: not state.wrong_config)
     return changed
 
 
@@ -161,12 +164,14 @@ def _create(client: AdminClient, missing: Sequence[TopicSpec], replication_facto
                 raise
 
 
-def _until_visible(client: AdminClient, wanted: Sequence[TopicSpec]) -> list[TopicState]:
-    """Wait for every broker's view to have the new topics."""
+def _until(
+    client: AdminClient, wanted: Sequence[TopicSpec], seen: Callable[[TopicState], bool]
+) -> list[TopicState]:
+    """Wait until the change is seen in every topic: brokers learn of it a moment later."""
     deadline = time.monotonic() + _VISIBLE_TIMEOUT_S
     while True:
         found = states(client, wanted)
-        if not any(state.is_missing for state in found) or time.monotonic() > deadline:
+        if all(map(seen, found)) or time.monotonic() > deadline:
             return found
         time.sleep(_POLL_S)
 
@@ -183,10 +188,9 @@ def _mend(client: AdminClient, wrong: Sequence[TopicState]) -> None:
         )
         for state in wrong
     ]
-    if resources:
-        asked = client.incremental_alter_configs(resources, request_timeout=ASK_TIMEOUT_S)
-        for future in asked.values():
-            future.result()
+    asked = client.incremental_alter_configs(resources, request_timeout=ASK_TIMEOUT_S)
+    for future in asked.values():
+        future.result()
 
 
 def _configs(client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, Any]]:

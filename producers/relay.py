@@ -171,10 +171,11 @@ class Relay:
             )
 
     def _relay(self, stop: Event) -> None:
-        worked_at = time.monotonic()
+        worked_at, idle = time.monotonic(), False
         while not stop.is_set():
-            batch = self.read_batch()
-            if not batch.rows:
+            batch = Batch((), ()) if idle and not self._has_rows() else self.read_batch()
+            idle = not batch.rows
+            if idle:
                 quiet = time.monotonic() - worked_at > _QUIET_AFTER_S
                 stop.wait(_QUIET_PAUSE_S if quiet else _BUSY_PAUSE_S)
                 continue
@@ -183,6 +184,9 @@ class Relay:
             else:
                 stop.wait(self._backoff_s())
             worked_at = time.monotonic()
+
+    def _has_rows(self) -> bool:
+        return _made(self._outbox).has_rows()
 
     def _relay_batch(self, batch: Batch) -> bool:
         """Publish, commit, delete; False if the transaction was aborted, and nothing is visible."""

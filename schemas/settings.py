@@ -170,10 +170,11 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(
         10_000,
         validation_alias="WALLET_SESSION_TIMEOUT_MS",
-        ge=6_000,
+        ge=1_000,
         le=300_000,
-        description="How long a silent worker keeps its partitions, 6000 to 300000. Only with "
-        "the classic protocol: with the other it is the broker's setting.",
+        description="How long a silent worker keeps its partitions, 1000 to 300000; brokers "
+        "refuse less than their group.min.session.timeout.ms, by default 6000. Only with the "
+        "classic protocol: with the other it is the broker's setting.",
     )
     batch_records_max: int = Field(
         2_000,

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from consumers.worker import Worker
 from producers.publisher import Delivered, Input, Publisher
@@ -50,15 +50,19 @@ class Answers:
 
     def only(self, place: Delivered) -> dict[str, Any]:
         """The one result of a record; fails where there is none, or more than one answer."""
-        [result] = self.results.get(tuple(place), [])
-        assert tuple(place) not in self.dead
+        [result] = self.results.get(_place(place), [])
+        assert _place(place) not in self.dead
         return result
 
     def reason(self, place: Delivered) -> str:
         """Why a record is dead; fails where it is not, or was answered twice."""
-        [headers] = self.dead.get(tuple(place), [])
-        assert tuple(place) not in self.results
-        return headers["wallet-dlt-reason"]
+        return self.letter(place)["wallet-dlt-reason"]
+
+    def letter(self, place: Delivered) -> dict[str, str]:
+        """The headers of a record's one dead letter; fails where it is not dead, or twice."""
+        [headers] = self.dead.get(_place(place), [])
+        assert _place(place) not in self.results
+        return headers
 
 
 class Scene(World):
@@ -109,7 +113,7 @@ class Scene(World):
             output = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
             started = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.run", *fault, name],
-                env={**os.environ, **self.env.env, **self.extra},
+                env={**os.environ, **self.env.env, **self.extra, "PYTHONUNBUFFERED": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -183,6 +187,10 @@ class Scene(World):
         )
 
 
+def _place(delivered: Delivered) -> Place:
+    return (delivered.topic, delivered.partition, delivered.offset)
+
+
 @dataclass(slots=True)
 class Process:
     """A process of ours, and the signals a test sends it."""
@@ -218,10 +226,8 @@ def command(client: str, topic: str = WALLET_COMMAND, **fields: Any) -> Input:
 
 def text_headers(message: Message) -> dict[str, str]:
     """A record's headers as text, the last of a name."""
-    return {
-        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
-        for name, value in message.headers() or []
-    }
+    headers = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return {name: (value or b"").decode("utf-8", "replace") for name, value in headers}
 
 
 @contextmanager

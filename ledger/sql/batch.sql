@@ -3,17 +3,20 @@
 
 -- name: lock_accounts
 -- citus: FOR UPDATE over several shards is refused there; this statement is the one to exchange.
--- The second pair of lists are transfers that may be taken back: the recipient's wallet gives then.
+-- Nothing but one unnest() may stand beside the accounts here: with a UNION ALL of two, an account that another batch was
+-- just changing was waited for and then left out (seen: its row was missing, and the wallet was to be opened again).
 SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, a.updated_at
-FROM (SELECT w.client_id, w.currency FROM unnest(%s::text[], %s::text[]) AS w (client_id, currency)
-      UNION ALL
-      SELECT t.counterparty, t.currency
-      FROM unnest(%s::text[], %s::text[]) AS o (client_id, command_id)
-      JOIN transactions AS t ON t.client_id = o.client_id AND t.command_id = o.command_id
-      WHERE t.credit_kind = 'peer') AS k
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, currency)
 JOIN accounts AS a ON a.client_id = k.client_id AND a.currency = coalesce(k.currency, a.currency)
 ORDER BY a.client_id, a.currency, a.kind
 FOR NO KEY UPDATE OF a
+
+-- name: recipients
+-- Of transfers that may be taken back; read before the locks, which these wallets need, too. A journal row never changes.
+SELECT t.counterparty, t.currency
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, command_id)
+JOIN transactions AS t ON t.client_id = k.client_id AND t.command_id = k.command_id
+WHERE t.credit_kind = 'peer'
 
 -- name: known_commands
 -- Runs after the locks are held, so that it sees what a batch before it has committed.
@@ -89,16 +92,17 @@ WHERE c.client_id = p.client_id
 
 -- name: insert_accounts
 INSERT INTO accounts (client_id, currency, kind, balance, status, version, created_at, updated_at)
-SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, a.now, a.now
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::timestamptz[])
-    AS a (client_id, currency, kind, balance, status, version, now)
+SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, n.now, n.now
+FROM (SELECT %s::timestamptz AS now) AS n
+CROSS JOIN unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
+    AS a (client_id, currency, kind, balance, status, version)
 ORDER BY a.client_id, a.currency, a.kind
 
 -- name: update_accounts
 UPDATE accounts AS a
-SET balance = n.balance, status = n.status, version = n.version, updated_at = n.now
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::timestamptz[])
-    AS n (client_id, currency, kind, balance, status, version, now)
+SET balance = n.balance, status = n.status, version = n.version, updated_at = %s::timestamptz
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
+    AS n (client_id, currency, kind, balance, status, version)
 WHERE a.client_id = n.client_id AND a.currency = n.currency AND a.kind = n.kind
 
 -- name: insert_holds

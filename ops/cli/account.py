@@ -29,7 +29,8 @@ def transaction_table(transactions: Iterable[Mapping[str, Any]]) -> Table:
     """One row per transaction, as the contract's `transactions` have them."""
     columns = ("When", "Type", "Outcome", "Amount", "Balance", "With", "Command")
     made = table(*columns, right=("Amount", "Balance"))
-    made.columns[0].no_wrap = True
+    for column in made.columns[:3]:  # what is compared down the column, and reason codes
+        column.no_wrap = True
     for entry in transactions:
         outcome = entry["reason"] or entry["status"]
         made.add_row(

@@ -23,6 +23,7 @@ class Verb(NamedTuple):
 
 _STACK, _WORK, _LOOK = "Set up", "Run and send", "Look"
 VERBS = {
+    "demo": Verb("ops.cli.demo", _STACK, "Everything at once: a story in, its results, the books."),
     "stack": Verb("ops.cli.stack", _STACK, "The embedded Kafka and PostgreSQL: start, stop, ask."),
     "migrate": Verb("ops.cli.migrate", _STACK, "Bring the database's schema up to date."),
     "topics": Verb("ops.cli.topics", _STACK, "Make the topics, list them, compare them."),

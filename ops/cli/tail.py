@@ -50,7 +50,7 @@ def _tail(
     wanted = list(dict.fromkeys(_real(names, topic) for topic in topics or _DEFAULT))
     screen = console()
     try:
-        with Reader(settings) as reader:
+        with Reader(settings, lambda: say("Kafka is away, waiting for it.")) as reader:
             first, ends = reader.bounds(wanted)
             reader.start(first if from_beginning else ends)
             if not from_beginning:

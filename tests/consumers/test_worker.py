@@ -49,7 +49,7 @@ def test_a_dead_letter_is_the_record_byte_for_byte_in_its_own_partition(scene: S
         scene.answered(1)
     [letter] = scene.read("wallet-command-dlt")
     assert (letter.key(), letter.value(), letter.partition()) == (b"alice", value, place.partition)
-    assert (letter.headers() or [])[:2] == headers
+    assert list(letter.headers() or [])[:2] == headers
 
 
 def test_results_have_the_published_shape(scene: Scene) -> None:

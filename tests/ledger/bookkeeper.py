@@ -16,30 +16,34 @@ from ledger.position import Claim
 from ledger.rule import Rules
 from schemas.topic import WALLET_COMMAND
 
+_TAKE_OUTBOX = """
+WITH taken AS (DELETE FROM outbox RETURNING id, topic, event_id, key, value, moved)
+SELECT topic, event_id, key, value, moved FROM taken ORDER BY id
+"""
+
 Record = tuple[str, Mapping[str, Any] | bytes]
 
 
 class Bookkeeper:
-    """Holds partition 0 of `wallet-command`, in which the records given to it stand in order."""
+    """Holds one partition of `wallet-command`, in which the records given to it stand in order."""
 
-    def __init__(self, connection: psycopg.Connection, rules: Rules | None = None) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, rules: Rules | None = None, partition: int = 0
+    ) -> None:
         self.connection = connection
         self._currencies = Currencies()
         self._decoder = Decoder(self._currencies, "USD")
         self._ledger = Ledger(connection, rules or Rules(), self._currencies)
-        claims = [Claim(WALLET_COMMAND, 0, "topic-id", 0)]
+        claims = [Claim(WALLET_COMMAND, partition, "topic-id", 0)]
         [self.position] = position.claim(connection, claims)
 
     def apply(self, records: Iterable[Record]) -> list[dict[str, Any]]:
         """Apply the records as one batch; gives its outbox in order, as JSON where it is JSON."""
         items = self._items(list(records))
-        key = (WALLET_COMMAND, 0)
         if items:
+            key = (WALLET_COMMAND, self.position.partition)
             self._ledger.apply(items, {key: self.position})
-        rows = self.connection.execute(
-            "SELECT topic, event_id, key, value, moved FROM outbox ORDER BY id"
-        ).fetchall()
-        self.connection.execute("DELETE FROM outbox")
+        rows = self.connection.execute(_TAKE_OUTBOX).fetchall()
         return [
             {
                 "topic": topic,
@@ -60,13 +64,7 @@ class Bookkeeper:
         for offset, (client_id, value) in enumerate(records, self.position.next_offset):
             key = client_id.encode()
             wire = value if isinstance(value, bytes) else json.dumps(value).encode()
-            content = self._decoder.decode(
-                WALLET_COMMAND, WALLET_COMMAND, 0, offset, key, wire, None
-            )
-            items.append(
-                Item(
-                    WALLET_COMMAND, WALLET_COMMAND, 0, offset, key, wire, None, 0,
-                    self.position.epoch, content,
-                )
-            )  # fmt: skip
+            place = WALLET_COMMAND, WALLET_COMMAND, self.position.partition, offset
+            content = self._decoder.decode(*place, key, wire, None)
+            items.append(Item(*place, key, wire, None, 0, self.position.epoch, content))
         return items

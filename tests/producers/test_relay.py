@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import defaultdict
 
 import orjson
@@ -14,6 +15,8 @@ from structlog.testing import capture_logs
 
 from ledger import outbox as ledger_outbox
 from ledger.outbox import Outbox
+from producers import relay as relay_module
+from producers import sender
 from producers.failure import RelayStoppedError
 from producers.relay import Relay
 from schemas.header import pack_headers
@@ -276,7 +279,22 @@ def test_a_lost_session_is_taken_up_again(world: World) -> None:
         eventually(lambda: world.waiting() == 0)
     assert relay.stats.takeovers == 2
     assert published_numbers(world) == expected_numbers(1, 20)
-    assert [line["why"] for line in logs if "why" in line] == ["Postgres: OperationalError"]
+    [why] = [line["why"] for line in logs if "why" in line]
+    assert why.startswith("Postgres: ")
+
+
+def test_kafka_away_is_said_once_and_does_not_hold_up_the_end(
+    wallet_env: WalletEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_AGAIN_MAX_S", 0.5)
+    monkeypatch.setattr(sender, "_CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(relay_module, "_BACKOFF_MAX_S", 0.1)
+    world = World(wallet_env, {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    with capture_logs() as logs, world.relay() as relay:
+        eventually(lambda: relay._failures >= 3)
+        ended_at = time.monotonic()
+    assert time.monotonic() - ended_at < 3
+    assert [line["why"] for line in logs if "why" in line] == ["Kafka: _TIMED_OUT"]
 
 
 def test_topics_that_are_missing_are_named_and_waited_for(

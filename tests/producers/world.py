@@ -66,7 +66,7 @@ class World:
             for s in specs
             for p in range(s.partition_count)
         }
-        eventually(lambda: not [f for f in admin.list_offsets(ends).values() if f.exception(10)])
+        _wait_until_led(self.settings, ends)
 
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(self.env.database_url, autocommit=True)
@@ -168,6 +168,21 @@ def eventually(condition: Callable[[], object], timeout_s: float = 20.0) -> None
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def _wait_until_led(settings: Settings, ends: dict[TopicPartition, OffsetSpec]) -> None:
+    """Wait until each partition has a leader that answers; a new client each time, since one that
+    asked too early remembers the answer."""
+    deadline = time.monotonic() + 20.0
+    while True:
+        admin = AdminClient(settings.kafka_client())
+        answers = admin.list_offsets(ends, request_timeout=2)
+        failed = {str(p): answer.exception(5) for p, answer in answers.items()}
+        unknown = {p: error for p, error in failed.items() if error is not None}
+        if not unknown:
+            return
+        assert time.monotonic() < deadline, unknown
         time.sleep(0.05)
 
 

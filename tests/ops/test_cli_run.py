@@ -1,0 +1,121 @@
+"""`wallet run`: how processes begin, wait, and end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.ops.shell import WALLET, Shell, until
+
+AWAY = "127.0.0.1:1"
+
+
+def test_topics_must_be_there(shell: Shell) -> None:
+    ran = shell.process("run", "worker")
+    assert ran.returncode == 1
+    assert "topics are missing" in ran.stderr
+    assert "wallet topics apply" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "number"),
+    [("worker", signal.SIGTERM), ("all", signal.SIGTERM), ("all", signal.SIGINT)],
+)
+def test_a_process_that_waits_for_kafka_says_so_and_ends_by_a_signal(
+    role: str, number: int, shell: Shell
+) -> None:
+    with shell.started("run", role, KAFKA_BOOTSTRAP_SERVERS=AWAY) as running:
+        running.says("Kafka is away, waiting for it")
+        assert running.end(number) == 0
+
+
+def test_postgres_is_waited_for_and_the_log_can_be_json(shell: Shell) -> None:
+    away = {"DATABASE_URL": "postgresql://127.0.0.1:1/x", "WALLET_LOG_FORMAT": "json"}
+    with shell.started("run", "relay", **away) as running:
+        running.says("PostgreSQL is away, waiting for it")
+        assert running.end(signal.SIGTERM) == 0
+    lines = [json.loads(line) for line in running.said.splitlines()]
+    assert {line["process"] for line in lines} == {"relay"}
+    assert lines[0]["level"] == "warning"
+
+
+@pytest.mark.parametrize("role", ["worker", "relay"])
+def test_one_process_alone_ends_by_a_signal(role: str, shell: Shell) -> None:
+    shell.fine("topics", "apply")
+    with shell.started("run", role) as running:
+        running.says("partitions assigned" if role == "worker" else "the relay owns its part")
+        assert running.end(signal.SIGINT) == 0
+        assert "stopping" in running.said
+
+
+def test_run_all_ends_with_a_failed_child_and_takes_the_other_along(shell: Shell) -> None:
+    shell.fine("topics", "apply")
+    with shell.started("run", "all") as running:
+        running.says("the relay owns its part")
+        children = _children(running.process.pid)
+        children["worker"].kill()
+        assert running.process.wait(30) == 1
+        assert "a process ended" in running.said
+        until(lambda: not any(child.is_running() for child in children.values()))
+
+
+def test_run_alls_children_end_when_it_is_killed(shell: Shell) -> None:
+    shell.fine("topics", "apply")
+    with shell.started("run", "all") as running:
+        running.says("the relay owns its part")
+        running.says("partitions assigned")
+        children = _children(running.process.pid)
+        assert running.end(signal.SIGKILL) == -signal.SIGKILL
+        until(lambda: not any(child.is_running() for child in children.values()))
+        running.says("the parent process is gone", times=2)
+        running.says("worker stopped")  # in order, its partitions given back
+
+
+def test_a_second_signal_ends_a_process_at_once() -> None:
+    code = (
+        "import time\nfrom ops.process import run_until_signalled\n"
+        "run_until_signalled(lambda stop: (print('up', flush=True), time.sleep(60)))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.terminate()
+        process.stdout.readline()  # the log says "stopping"
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
+
+
+def test_a_second_ctrl_c_ends_run_all_and_its_children_at_once(shell: Shell) -> None:
+    shell.fine("topics", "apply")
+    with shell.started("run", "all") as running:
+        running.says("the relay owns its part")
+        children = _children(running.process.pid)
+        children["worker"].suspend()  # it will not end by itself
+        running.process.send_signal(signal.SIGINT)
+        running.says("stopping")
+        assert running.end(signal.SIGINT) == -signal.SIGINT
+        until(lambda: not any(child.is_running() for child in children.values()))
+
+
+def test_a_folder_named_as_ours_beside_the_caller_does_no_harm(
+    shell: Shell, tmp_path: os.PathLike[str]
+) -> None:
+    (tmp_path / "schemas").mkdir()  # type: ignore[operator]
+    command = [WALLET[0], "-P", *WALLET[1:], "run", "all"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=shell.environ, capture_output=True, text=True, check=False
+    )
+    assert "topics are missing" in ran.stderr
+
+
+def _children(pid: int) -> dict[str, psutil.Process]:
+    """The processes that `run all` started, by role."""
+    found = {child.cmdline()[-2]: child for child in psutil.Process(pid).children()}
+    assert found.keys() == {"worker", "relay"}
+    return found
