@@ -15,9 +15,12 @@ from ledger.rule import Rules
 def refund(command: Command, book: Book, rules: Rules) -> Decision:
     """Give back what an earlier command took."""
     original = book.known.get((command.client_id, command.original_command_id or ""))
-    refusal = check_currency(command, original)
-    if refusal is None and original is not None and original.currency is not None:
-        command, refusal = read_amount(command, original.currency, rules)
+    refusal = None
+    # What moved no money has nothing to say of currencies: it may have been refused for its own.
+    if original is not None and original.currency is not None and original.debit_kind is not None:
+        refusal = check_currency(command, original)
+        if refusal is None:
+            command, refusal = read_amount(command, original.currency, rules)
     if refusal is not None:
         return refuse(command, book, refusal)
     wallet = book.wallet(command.client_id, command.currency)
