@@ -158,19 +158,24 @@ class Assignment:
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         keys = [(p.topic, p.partition) for p in partitions]
-        mine = [self.positions[key] for key in keys if key in self.positions]
-        try:
-            self.tell_kafka(asynchronous=True)
-            position.release(self._connect(), mine)
-        except psycopg.Error as error:  # it only counts as one more taking
-            _log.warning("partitions not given back", error=str(error))
+        self.tell_kafka(asynchronous=True)
+        self._give_back(keys)
         self._drop(keys)
         _log.info("partitions revoked", partitions=_named(keys))
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         keys = [(p.topic, p.partition) for p in partitions]
+        self._give_back(keys)
         self._drop(keys)
         _log.warning("partitions lost to the group", partitions=_named(keys))
+
+    def _give_back(self, keys: Iterable[Key]) -> None:
+        """Say that this taking did not end in a crash; what another has taken is left alone."""
+        mine = [self.positions[key] for key in keys if key in self.positions]
+        try:
+            position.release(self._connect(), mine)
+        except psycopg.Error as error:  # it only counts as one more taking
+            _log.warning("partitions not given back", error=str(error).strip())
 
     def _drop(self, keys: Iterable[Key]) -> None:
         """Forget partitions. The consumer must be told even of an empty list, see `_on_assign`."""
@@ -208,26 +213,28 @@ class Assignment:
         claims = [Claim(*key, ids[key[0]], bounds[key][0]) for key in existing]
         claimed = position.claim(self._connect(), claims)
         positions = {(p.topic, p.partition): p for p in claimed}
+        suspects = []
         for key in keys:
             ours = positions.get(key)
             trouble = _trouble(key, ours, bounds.get(key))
-            if trouble is None and ours is not None:
-                self._take(key, ours, ids[key[0]])
-            else:
+            if trouble is not None or ours is None:
                 self.stop_topic(key[0], str(trouble))
+                continue
+            self._take(key, ours, ids[key[0]])
+            # Where nothing waits, nothing can have killed the process.
+            if ours.takings >= TAKINGS_MAX and ours.next_offset < bounds[key][1]:
+                self.singly[key] = self._singly_count
+                suspects.append(key)
+        if suspects:
+            _log.warning(
+                "taken repeatedly without a commit: their records go one by one",
+                partitions=_named(suspects),
+            )
 
     def _take(self, key: Key, ours: Position, topic_id: str) -> None:
         self.positions[key] = ours
         self._topic_ids[key[0]] = topic_id
         self._due.pop(key, None)
-        if ours.takings >= TAKINGS_MAX:
-            _log.warning(
-                "taken repeatedly without a commit: its records go one by one",
-                topic=key[0],
-                partition=key[1],
-                takings=ours.takings,
-            )
-            self.singly[key] = self._singly_count
         start = TopicPartition(*key, ours.next_offset)
         if key in self._fetched:
             self._consumer.seek(start)
@@ -285,4 +292,8 @@ def _trouble(key: Key, ours: Position | None, bounds: tuple[int, int] | None) ->
 
 
 def _named(keys: Iterable[Key]) -> list[str]:
-    return [f"{topic}/{partition}" for topic, partition in sorted(keys)]
+    """One text a topic for the log: `wallet-command 0 1 2`."""
+    partitions: dict[str, list[str]] = {}
+    for topic, partition in sorted(keys):
+        partitions.setdefault(topic, []).append(str(partition))
+    return [f"{topic} {' '.join(numbers)}" for topic, numbers in partitions.items()]

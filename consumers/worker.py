@@ -44,10 +44,13 @@ class Worker:
             rules=_rules(settings),
             default_currency=settings.default_currency,
         )
-        self._consumer = Consumer(_consumer_config(settings, self._topics))
+        self._kafka_away = False
+        self._consumer = Consumer(
+            {**_consumer_config(settings, self._topics), "error_cb": self._on_kafka_error}
+        )
         self.assignment = Assignment(
             self._consumer,
-            TopicLog(settings.kafka_client()),
+            TopicLog({**settings.kafka_client(), "log_level": 0}),
             self._session.connection,
             singly_count=settings.batch_records_max,
         )
@@ -95,6 +98,9 @@ class Worker:
         try:
             first = self._consumer.poll(0 if items else _FIRST_RECORD_S)
             if first is not None:
+                if self._kafka_away:
+                    self._kafka_away = False
+                    _log.info("kafka is back")
                 self._add(items, first)
                 for message in self._consumer.consume(self._settings.batch_records_max - 1, 0):
                     self._add(items, message)
@@ -136,6 +142,14 @@ class Worker:
             )
         else:
             _log.warning("kafka", error=error.str(), topic=message.topic())
+
+    def _on_kafka_error(self, error: KafkaError) -> None:
+        """Called inside poll, for the client as a whole."""
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            _log.debug("kafka", error=error.str())
+        elif not self._kafka_away:
+            self._kafka_away = True
+            _log.warning("kafka is away, waiting for it", error=error.str())
 
     def _check_place(self, topic: str, partition: int, key: bytes | None) -> None:
         """Count records that their key does not map to: applied all the same, but out of order."""
@@ -213,7 +227,9 @@ def _consumer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
         "queued.max.messages.kbytes": 32 * 1024,
         "max.poll.interval.ms": 60_000,
         "allow.auto.create.topics": False,
-        "error_cb": _on_kafka_error,
+        # librdkafka writes a line per try to connect, past our log; the worker says it once.
+        "log_level": 0,
+        "reconnect.backoff.max.ms": 2_000,
     }
     if settings.group_protocol == "consumer":
         return config | {"group.protocol": "consumer"}
@@ -222,10 +238,3 @@ def _consumer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
         "session.timeout.ms": settings.session_timeout_ms,
         "heartbeat.interval.ms": min(3_000, settings.session_timeout_ms // 3),
     }
-
-
-def _on_kafka_error(error: KafkaError) -> None:
-    if error.code() == KafkaError._ALL_BROKERS_DOWN:
-        _log.warning("kafka is away, waiting for it", error=error.str())
-    else:
-        _log.debug("kafka", error=error.str())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -70,9 +71,10 @@ class Publisher:
         the others may have been delivered.
         """
         places: list[Delivered | KafkaError | None] = []
-        for record in records:
-            self._send(record, places)
-        self._wait(places)
+        with _interruptible():
+            for record in records:
+                self._send(record, places)
+            self._wait(places)
         return [_checked(place) for place in places]
 
     def _send(self, record: Input, places: list[Delivered | KafkaError | None]) -> None:
@@ -106,6 +108,19 @@ class Publisher:
         while self._producer.flush(_POLL_S) and time.monotonic() < deadline:
             if any(isinstance(place, KafkaError) for place in places):
                 return
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Give back the KeyboardInterrupt of a Ctrl-C that came during a delivery report.
+
+    confluent-kafka 2.16 loses an exception raised in a report's callback, and fails with a
+    SystemError; ours raises none of its own.
+    """
+    try:
+        yield
+    except SystemError as error:
+        raise KeyboardInterrupt from error
 
 
 def _delivered(message: Message) -> Delivered:

@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.cli.line import STYLES, money
-from ops.cli.screen import safe, table
+from ops.cli.screen import console, safe, table
+
+_WIDTH_MIN = 80
 
 
 def wallet_table(wallets: Iterable[Mapping[str, Any]]) -> Table:
@@ -30,7 +32,7 @@ def transaction_table(transactions: Iterable[Mapping[str, Any]]) -> Table:
     columns = ("When", "Type", "Outcome", "Amount", "Balance", "With", "Command")
     made = table(*columns, right=("Amount", "Balance"))
     for column in made.columns[:3]:  # what is compared down the column, and reason codes
-        column.no_wrap = True
+        column.no_wrap = console().width >= _WIDTH_MIN  # else the last columns would vanish
     for entry in transactions:
         outcome = entry["reason"] or entry["status"]
         made.add_row(

@@ -21,7 +21,7 @@ class Verb(NamedTuple):
     summary: str
 
 
-_STACK, _WORK, _LOOK = "Set up", "Run and send", "Look"
+_STACK, _WORK, _LOOK, _CARE = "Set up", "Run and send", "Look", "Look after"
 VERBS = {
     "demo": Verb("ops.cli.demo", _STACK, "Everything at once: a story in, its results, the books."),
     "stack": Verb("ops.cli.stack", _STACK, "The embedded Kafka and PostgreSQL: start, stop, ask."),
@@ -31,7 +31,12 @@ VERBS = {
     "send": Verb("ops.cli.send", _WORK, "Publish one command and wait for its result."),
     "tail": Verb("ops.cli.tail", _LOOK, "Results as they come, a line each."),
     "show": Verb("ops.cli.show", _LOOK, "A client's balances and newest transactions."),
+    "history": Verb("ops.cli.history", _LOOK, "A client's transactions, by page or as CSV."),
+    "currencies": Verb(
+        "ops.cli.currencies", _STACK, "The currencies that are known, and units of your own."
+    ),
     "verify": Verb("ops.cli.verify", _LOOK, "Check the books."),
+    "bench": Verb("ops.cli.bench", _LOOK, "Measure rate and latency on this machine."),
 }
 
 _EPILOG = """\

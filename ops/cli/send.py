@@ -157,10 +157,9 @@ def _send(
     }
     value = {field: given for field, given in value.items() if given is not None}
     _check_fields(type_, input_topic, value)
-    settings = place.kafka()
     record = Input(input_topic, client.encode(), orjson.dumps(value))
     try:
-        sent = _publish(settings, record, value, timeout if wait else None)
+        sent = _publish(place.kafka(), record, value, timeout if wait else None)
     except UnknownTopicError as error:
         raise VerbError(f"{error}: run `wallet topics apply`") from error
     if wait:

@@ -8,11 +8,11 @@ from ledger import query
 from ledger.currency import Currencies
 from ledger.database import connect
 from ledger.migration import pending
-from ledger.money import format_amount
 from ops.cli import place
 from ops.cli.account import transaction_table, wallet_table
 from ops.cli.failure import VerbError
 from ops.cli.screen import console, print_json, safe
+from ops.cli.transaction import amount_text, transaction_object
 from ops.cli.verb import Json, examples, single
 from ops.readiness import check_migrations
 from schemas.moment import format_moment
@@ -68,34 +68,14 @@ def _object(client: str, view: query.ClientView, currencies: Currencies) -> dict
         "wallets": [
             wallet._asdict()
             | {
-                "balance": _amount(wallet.balance, wallet.currency, currencies),
-                "held": _amount(wallet.held, wallet.currency, currencies),
+                "balance": amount_text(wallet.balance, wallet.currency, currencies),
+                "held": amount_text(wallet.held, wallet.currency, currencies),
                 "updated_at": format_moment(wallet.updated_at),
             }
             for wallet in view.wallets
         ],
-        "transactions": [_transaction(row, currencies) for row in view.history],
+        "transactions": [transaction_object(row, currencies) for row in view.history],
     }
-
-
-def _transaction(row: query.HistoryRow, currencies: Currencies) -> dict[str, Any]:
-    amounts = {
-        name: _amount(getattr(row, name), row.currency, currencies)
-        for name in ("amount", "balance_before", "balance_after")
-    }
-    return (
-        row._asdict()
-        | amounts
-        | {
-            "transaction_id": str(row.transaction_id),
-            "occurred_at": format_moment(row.occurred_at),
-        }
-    )
-
-
-def _amount(minor: int | None, currency: str | None, currencies: Currencies) -> str | None:
-    scale = None if currency is None else currencies.scale(currency)
-    return None if minor is None or scale is None else format_amount(minor, scale)
 
 
 def _print(shown: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ NOWHERE = {
     "DATABASE_URL": "postgresql://wallet:secret@127.0.0.1:1/wallet",
 }
 LINES = [
+    ["demo"],
     ["stack", "start"],
     ["stack", "stop"],
     ["stack", "status"],
@@ -35,6 +36,9 @@ LINES = [
     ["send"],
     ["tail"],
     ["show"],
+    ["history"],
+    ["currencies", "list"],
+    ["currencies", "add"],
     ["verify"],
 ]
 

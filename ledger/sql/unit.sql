@@ -1,0 +1,7 @@
+-- The operator's own units, as `wallet currencies` lists and adds them.
+
+-- name: units
+SELECT code, scale, created_at FROM currencies ORDER BY code
+
+-- name: add
+INSERT INTO currencies (code, scale) VALUES (%s, %s) ON CONFLICT (code) DO NOTHING
