@@ -98,7 +98,8 @@ CHECKS: Final = (
     ),
     Check(
         "positions",
-        "Results, duplicates, queries, dead letters and skipped offsets add up to each position.",
+        "Results, duplicates, queries, dead letters, skipped offsets and resets add up to each "
+        "position.",
         at_once=("positions",),
     ),
 )

@@ -158,18 +158,25 @@ FROM accounts AS a
 WHERE a.kind = 'available' AND a.client_id > %(after)s AND (%(up_to)s::text IS NULL OR a.client_id <= %(up_to)s)
 
 -- name: sources
--- A row and the move of the position past it are one transaction.
+-- A row and the move of the position past it are one transaction; `wallet offsets reset` alone sets a position back, and
+-- keeps from where.
 SELECT t.id AS transaction_id, t.client_id, t.command_id, t.source_topic, t.source_partition, t.source_offset,
-       p.next_offset, t.source_offset < p.next_offset AS ok
+       p.next_offset, t.source_offset < greatest(p.next_offset, r.from_offset) AS ok
 FROM transactions AS t
 LEFT JOIN consumer_positions AS p ON p.topic = t.source_topic AND p.partition = t.source_partition
+LEFT JOIN (SELECT topic, partition, max(from_offset) AS from_offset FROM offset_resets GROUP BY 1, 2) AS r
+    ON r.topic = p.topic AND r.partition = p.partition
 WHERE t.source_topic IS NOT NULL AND t.ctid >= %(first_page)s::tid AND t.ctid < %(end_page)s::tid
 
 -- name: positions
+-- A reset moves the position and counts no record: what it moved is kept apart.
 SELECT p.topic, p.partition, p.first_offset, p.next_offset, p.results, p.duplicates, p.queries, p.dead_letters, p.skipped,
-       p.results + p.duplicates + p.queries + p.dead_letters + p.skipped = p.next_offset - p.first_offset
+       coalesce(r.moved, 0) AS reset,
+       p.results + p.duplicates + p.queries + p.dead_letters + p.skipped + coalesce(r.moved, 0) = p.next_offset - p.first_offset
        AND least(p.results, p.duplicates, p.queries, p.dead_letters, p.skipped) >= 0 AS ok
 FROM consumer_positions AS p
+LEFT JOIN (SELECT topic, partition, sum(to_offset - from_offset) AS moved FROM offset_resets GROUP BY 1, 2) AS r
+    USING (topic, partition)
 
 -- name: system_sums
 -- What the system accounts have received less what they have given, per currency, in rows that can change no more.

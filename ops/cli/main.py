@@ -37,6 +37,9 @@ VERBS = {
     ),
     "verify": Verb("ops.cli.verify", _LOOK, "Check the books."),
     "bench": Verb("ops.cli.bench", _LOOK, "Measure rate and latency on this machine."),
+    "lag": Verb("ops.cli.lag", _CARE, "How far the workers are behind."),
+    "offsets": Verb("ops.cli.offsets", _CARE, "The workers' positions, and setting them by hand."),
+    "outbox": Verb("ops.cli.outbox", _CARE, "What the relay has still to publish."),
 }
 
 _EPILOG = """\

@@ -14,14 +14,30 @@ from confluent_kafka.admin import AdminClient
 from ops.stack import StackAddress
 from tests.conftest import WalletEnv
 from tests.ops.shell import Shell
+from tests.scene import Scene
 
 PARTITIONS = {"WALLET_PARTITIONS": "3"}
+_SCENE = {"WALLET_PARTITIONS": "4", "WALLET_SESSION_TIMEOUT_MS": "2000"}
 
 
 @pytest.fixture
 def shell(wallet_env: WalletEnv) -> Shell:
     """A migrated database of the test's own, and no topics."""
     return Shell({**wallet_env.env, **PARTITIONS})
+
+
+@pytest.fixture
+def scene(wallet_env: WalletEnv, admin_client: AdminClient) -> Scene:
+    """Topics and a database of the test's own, whose workers and relays the test starts."""
+    made = Scene(wallet_env, _SCENE)
+    made.make_topics(admin_client)
+    return made
+
+
+@pytest.fixture
+def desk(scene: Scene) -> Shell:
+    """The command line of whoever looks after the scene."""
+    return Shell({**scene.env.env, **_SCENE})
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,10 @@ LINES = [
     ["history"],
     ["currencies", "list"],
     ["currencies", "add"],
+    ["lag"],
+    ["offsets", "show"],
+    ["offsets", "reset"],
+    ["outbox", "status"],
     ["verify"],
 ]
 

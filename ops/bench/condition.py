@@ -1,0 +1,60 @@
+"""Under which conditions was measured: the machine, the versions, the settings that matter."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+import psycopg
+
+from ops.bench.ground import Ground
+from ops.bench.measure import Plan
+
+_POSTGRES = (
+    "server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_level",
+    "shared_buffers", "max_wal_size",
+)  # fmt: skip
+
+
+def conditions(ground: Ground, plan: Plan) -> dict[str, Any]:
+    """What has to be the same for two measurements to be compared."""
+    settings = ground.settings
+    with ground.connect() as session:
+        postgres = {name: _shown(session, name) for name in _POSTGRES}
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "processor": _processor(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "librdkafka": confluent_kafka.libversion()[0],
+        "psycopg": psycopg.__version__,
+        "postgres": postgres,
+        "partitions": settings.partitions,
+        "batch_records_max": settings.batch_records_max,
+        "relay_rows_max": settings.relay_rows_max,
+        "clients": plan.clients,
+        "workers": plan.workers,
+        "commands": plan.commands,
+        "baseline_commands": plan.baseline_commands if plan.baseline else None,
+        "mix": "40 % credit, 40 % debit, 20 % transfer",
+    }
+
+
+def _shown(session: psycopg.Connection[Any], name: str) -> str:
+    row = session.execute("SELECT current_setting(%s)", (name,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.processor()

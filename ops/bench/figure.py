@@ -1,0 +1,98 @@
+"""The figures of a measurement, and how they are added up."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ops.bench.cpu import Usage, total
+from ops.bench.worker import STAGES
+
+
+class StageTime(NamedTuple):
+    """Seconds by the clock on the wall, and of the worker's thread on a core."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Commands that waited in the topic, answered: `count` of them were counted, in `seconds`.
+
+    `cpu` are the seconds used meanwhile, by part. `stages` are what the workers' stages took over
+    all of the round's `records`, those before and after the counted ones included.
+    """
+
+    count: int
+    seconds: float
+    cpu: Usage
+    records: int = 0
+    stages: Mapping[str, StageTime] = field(default_factory=dict)
+
+    @property
+    def per_s(self) -> float | None:
+        """Answers a second; None where too few were counted to tell."""
+        return self.count / self.seconds if self.seconds else None
+
+
+def rate(rounds: Sequence[Round]) -> float | None:
+    """Answers a second over all rounds."""
+    seconds = sum(r.seconds for r in rounds)
+    return sum(r.count for r in rounds) / seconds if seconds else None
+
+
+def ratio(ours: float | None, theirs: float | None) -> float | None:
+    """How many times theirs ours is."""
+    return None if ours is None or not theirs else ours / theirs
+
+
+def cpu_s_per_1000(rounds: Sequence[Round]) -> Usage:
+    """CPU seconds per 1,000 answers, by part."""
+    count = sum(r.count for r in rounds)
+    return {part: s / count * 1000 for part, s in total(r.cpu for r in rounds).items() if count}
+
+
+def stages_per_1000(rounds: Sequence[Round]) -> dict[str, StageTime]:
+    """What each stage of a worker took per 1,000 commands."""
+    thousands = max(1, sum(r.records for r in rounds)) / 1000
+    return {
+        name: StageTime(
+            sum(r.stages[name].wall_s for r in rounds) / thousands,
+            sum(r.stages[name].cpu_s for r in rounds) / thousands,
+        )
+        for name in STAGES
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From just before a command was produced to the moment its result was read, in seconds.
+
+    `late_s_max`: by how much the generator missed its own timetable at worst.
+    """
+
+    rate_per_s: int
+    seconds: int
+    sorted_s: Sequence[float]
+    late_s_max: float
+
+    def percentile_ms(self, share: float) -> float:
+        """The least latency that this share of all did not exceed (nearest rank)."""
+        rank = max(1, math.ceil(share * len(self.sorted_s)))
+        return self.sorted_s[rank - 1] * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that was measured. `baseline` is empty where it was left out.
+
+    `load` are CPU seconds of the load generator per 1,000 commands.
+    """
+
+    ours: Sequence[Round]
+    baseline: Sequence[Round]
+    load_cpu_s_per_1000: float
+    latency: Latency
+    left_out: Sequence[str]
+    books_hold: bool

@@ -1,0 +1,245 @@
+"""The measurement from beginning to end: preload, rounds in turn, latency, the books."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ledger.database import connect
+from ledger.verification import verify
+from ops.bench.cpu import Meter, Reading, used_between
+from ops.bench.crew import Crew, Message
+from ops.bench.failure import BenchError
+from ops.bench.figure import Figures, Latency, Round, StageTime
+from ops.bench.ground import Ground
+from ops.bench.progress import Progress
+from ops.bench.worker import STAGES
+
+# A round in which nothing happens for so long has come to a stop.
+_STALL_S = 60.0
+_POLL_S = 0.05
+# The baseline is so much slower that a round of its own with fewer commands takes about as long.
+_BASELINE_SHARE = 20
+_BASELINE_COUNT_MIN = 200
+_WARM_UP_S = 2
+
+_SETTLED = """
+SELECT coalesce(sum(results + duplicates + queries + dead_letters), 0),
+       EXISTS (SELECT FROM outbox)
+FROM consumer_positions
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure: `seconds` ends a round early, `baseline` has it compared."""
+
+    commands: int
+    clients: int
+    seconds: float | None
+    latency_rate_per_s: int
+    latency_seconds: int
+    workers: int
+    baseline: bool
+
+    @property
+    def baseline_commands(self) -> int:
+        """How many commands a round of the baseline has."""
+        return min(self.commands, max(_BASELINE_COUNT_MIN, self.commands // _BASELINE_SHARE))
+
+
+@dataclass(slots=True)
+class Measurement:
+    """One measurement on its own ground. `published` counts the commands of our topic so far."""
+
+    plan: Plan
+    ground: Ground
+    crew: Crew
+    meter: Meter
+    progress: Progress
+    published: int = 0
+    load_cpu_s: list[float] = field(default_factory=list)
+
+    def run(self) -> Figures:
+        """Measure everything. Raises BenchError where a process fails or nothing moves any more."""
+        plan, ours, theirs = self.plan, list[Round](), list[Round]()
+        self.preload()
+        for turn in ("first", "second") if plan.baseline else ("only",):
+            ours.append(self.sustain(f"rate, {turn} round", turn))
+            if plan.baseline:
+                theirs.append(self.sustain_baseline(f"baseline, {turn} round", turn))
+        latency = self.pace()
+        self.progress.begin("the books")
+        return Figures(
+            ours,
+            theirs,
+            sum(self.load_cpu_s) / (plan.commands * len(self.load_cpu_s)) * 1000,
+            latency,
+            self.meter.left_out,
+            self.check_books(),
+        )
+
+    def preload(self) -> None:
+        """Make the clients by a credit each, and have the planner know the tables."""
+        topic, clients = self.ground.command_topic, self.plan.clients
+        self.publish("clients: publishing", topic, kind="seed", count=clients)
+        with self.system():
+            self.settle("clients: applying")
+        with self.ground.connect() as session:
+            session.execute("VACUUM (ANALYZE) clients, accounts, transactions, outbox")
+
+    def sustain(self, label: str, turn: str) -> Round:
+        """One round of ours: publish, then let worker and relay run until all is read."""
+        ground, count = self.ground, self.plan.commands
+        loaded = self.publish(f"{label}: publishing", ground.command_topic, turn, count)
+        self.load_cpu_s.append(loaded["cpu_s"])
+        self.read_from(ground.result_topic, count=count)
+        with self.system() as reports:
+            counted = self.follow(label, count)
+        return Round(
+            counted.count,
+            counted.seconds,
+            counted.cpu,
+            sum(report["records"] for report in reports),
+            _stage_sums(reports),
+        )
+
+    def sustain_baseline(self, label: str, turn: str) -> Round:
+        """One round of the baseline, in the same way."""
+        count = self.plan.baseline_commands
+        commands, results = self.ground.baseline_topics
+        self.publish(f"{label}: publishing", commands, turn, count)
+        self.read_from(results, count=count)
+        names = self.worker_names("baseline worker")
+        for name in names:
+            self.crew.start(name, "baseline-worker", {"topic": commands})
+        self.crew.start("baseline relay", "baseline-relay", {"topic": results})
+        counted = self.follow(label, count)
+        self.crew.end(*names, "baseline relay")
+        return counted
+
+    def pace(self) -> Latency:
+        """Publish at an even rate and note when each result came; the first 2 s don't count."""
+        plan, ground = self.plan, self.ground
+        rate = plan.latency_rate_per_s
+        warm_up, count = rate * _WARM_UP_S, rate * (_WARM_UP_S + plan.latency_seconds)
+        label = f"latency at {rate}/s"
+        with self.system():
+            # Until these are answered, the processes are still on their way.
+            self.publish(f"{label}: warming up", ground.command_topic, "warm", warm_up)
+            self.settle(f"{label}: warming up")
+            self.read_from(ground.result_topic, count=count, each=True)
+            sent = self.publish(label, ground.command_topic, "paced", count, rate_per_s=rate)
+            read = self.hear_out("reader", label, count)["read"]
+            self.crew.end("reader")
+        counted = list(sent["sent"].items())[warm_up:]
+        missing = sum(command_id not in read for command_id, _ in counted)
+        if missing:
+            raise BenchError(f"{missing} of {len(counted)} results did not come")
+        latencies = sorted(read[command_id] - sent_s for command_id, sent_s in counted)
+        return Latency(rate, plan.latency_seconds, latencies, sent["late_s_max"])
+
+    def check_books(self) -> bool:
+        """Whether the books hold after all this."""
+        url = self.ground.owner_url
+        with connect(url, application_name="wallet-bench", long_queries=True) as session:
+            return all(finding.holds for finding in verify(session))
+
+    @contextmanager
+    def system(self) -> Iterator[list[Message]]:
+        """Run our workers and a relay; what the workers report is in the list afterwards."""
+        reports: list[Message] = []
+        names = self.worker_names("worker")
+        for name in names:
+            self.crew.start(name, "worker", {})
+        self.crew.start_relay("relay")
+        yield reports
+        ended = self.crew.end(*names, "relay")
+        reports += [ended[name][-1] for name in names]
+
+    def worker_names(self, name: str) -> list[str]:
+        """A name for each worker of a round."""
+        if self.plan.workers == 1:
+            return [name]
+        return [f"{name} {i + 1}" for i in range(self.plan.workers)]
+
+    def publish(
+        self, label: str, topic: str, kind: str, count: int, rate_per_s: int | None = None
+    ) -> Message:
+        """Publish commands and wait until they are; what the load generator says at the end."""
+        arguments: Message = {
+            "topic": topic, "kind": kind, "clients": self.plan.clients, "count": count,
+        }  # fmt: skip
+        if rate_per_s is not None:
+            arguments["rate_per_s"] = rate_per_s
+        self.crew.start("load generator", "load", arguments)
+        done = self.hear_out("load generator", label, count)
+        self.crew.end("load generator")
+        if topic == self.ground.command_topic:
+            self.published += count
+        return done
+
+    def read_from(self, topic: str, *, count: int, each: bool = False) -> None:
+        """Start the reader, and wait until it stands at the end of the topic."""
+        self.crew.start(
+            "reader",
+            "reader",
+            {"topic": topic, "count": count, "each": each, "seconds": self.plan.seconds},
+        )
+        if self.crew.receive("reader", _STALL_S) is None:
+            raise BenchError("the reader does not begin")
+
+    def follow(self, label: str, count: int) -> Round:
+        """Wait until the reader has read the round, and read the CPU times at both ends."""
+        self.progress.begin(label, count)
+        before: Reading = {}
+        while "done" not in (message := self.hear("reader", label)):
+            if "start" in message:
+                before = self.meter.read(self.crew.pids())
+            else:
+                self.progress.move(message["count"])
+        after = self.meter.read(self.crew.pids())
+        self.crew.end("reader")
+        cpu = used_between(before, after) if before else {}
+        return Round(message["count"], message["seconds"], cpu)
+
+    def hear_out(self, name: str, label: str, count: int) -> Message:
+        """Wait until a process says that it is done."""
+        self.progress.begin(label, count)
+        while "done" not in (message := self.hear(name, label)):
+            self.progress.move(message["count"])
+        return message
+
+    def hear(self, name: str, label: str) -> Message:
+        """The next thing that a process says. Raises BenchError if there is none for a minute."""
+        message = self.crew.receive(name, _STALL_S)
+        if message is None:
+            raise BenchError(f"{label}: the {name} has said nothing for {_STALL_S:.0f} s")
+        return message
+
+    def settle(self, label: str) -> None:
+        """Wait until all that was published is answered, and the outbox is empty."""
+        self.progress.begin(label, self.published)
+        moved_at, last = time.monotonic(), -1
+        with self.ground.connect() as session:
+            while True:
+                answered, pending = session.execute(_SETTLED).fetchone() or (0, True)
+                if answered >= self.published and not pending:
+                    return
+                if answered != last:
+                    moved_at, last = time.monotonic(), answered
+                    self.progress.move(int(answered))
+                elif time.monotonic() - moved_at > _STALL_S:
+                    raise BenchError(f"{label}: nothing has moved for {_STALL_S:.0f} s")
+                # Ours to hear of a process that failed; nobody speaks meanwhile.
+                self.crew.receive("relay", _POLL_S)
+
+
+def _stage_sums(reports: list[Message]) -> dict[str, StageTime]:
+    return {
+        name: StageTime(
+            sum(report["stages"][name]["wall_s"] for report in reports),
+            sum(report["stages"][name]["cpu_s"] for report in reports),
+        )
+        for name in STAGES
+    }

@@ -1,0 +1,39 @@
+"""The progress bar of a measurement, on stderr."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from ops.cli.screen import console
+
+
+class Progress:
+    """One bar for one step at a time."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+
+    def begin(self, label: str, total: int | None = None) -> None:
+        """Go on to a step of `total` commands; None where nobody can say."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(label, total=total)
+
+    def move(self, count: int) -> None:
+        """Say how many commands are through."""
+        if self._task is not None:
+            self._bar.update(self._task, completed=count)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Show a bar for the length of a `with` block; nothing where stderr is no terminal."""
+    screen = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        yield Progress(bar)

@@ -1,0 +1,117 @@
+"""The reader: when the results of a round can be read by a read_committed consumer."""
+
+import time
+from collections.abc import Iterator
+from threading import Event
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from ops.bench.crew import tell
+from schemas.settings import Settings
+
+_POLL_S = 0.1
+_TELL_S = 0.2
+# The results that come in this time after the first were made before it, and are not counted.
+_START_S = 0.05
+
+
+def run_reader(settings: Settings, arguments: dict[str, Any], stop: Event) -> None:
+    """Read `count` answers from the end of `topic` on; `each` notes when each one came.
+
+    Says {"ready"}; then either what `read_round` or what `read_each` says.
+    """
+    consumer = Consumer(
+        {
+            **settings.kafka_client(),
+            # librdkafka wants a name; nothing is subscribed to and nothing committed.
+            "group.id": f"{settings.topic_prefix}bench-reader",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+        }
+    )
+    topic = arguments["topic"]
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    ends = [TopicPartition(topic, p) for p in partitions]
+    for end in ends:
+        end.offset = consumer.get_watermark_offsets(end, timeout=10)[1]
+    consumer.assign(ends)
+    tell({"ready": True})
+    if arguments["each"]:
+        read_each(consumer, arguments["count"], stop)
+    else:
+        read_round(consumer, arguments["count"], arguments["seconds"], stop)
+    consumer.close()
+
+
+def read_round(consumer: Consumer, count: int, seconds: float | None, stop: Event) -> None:
+    """Count answers until all have come, or `seconds` after the first.
+
+    Says {"start": answers so far} a moment after the first, {"count"} now and then, and at last
+    {"done", "count", "seconds"}: what came since the start, and in how long. {"seconds"} is 0
+    where everything came at once.
+    """
+    seen, first, told = 0, 0.0, 0.0
+    start, start_count = 0.0, 0
+    while not stop.is_set():
+        seen += sum(map(_is_answer, _available(consumer)))
+        now = time.monotonic()
+        if now - told > _TELL_S:
+            told = now
+            tell({"count": seen})
+        if not seen:
+            continue
+        first = first or now
+        if not start and now - first >= _START_S:
+            start, start_count = now, seen
+            tell({"start": seen})
+        if seen >= count or (seconds is not None and now - first >= seconds):
+            break
+    now = time.monotonic()
+    at_once = not start or start_count >= count
+    tell(
+        {
+            "done": True,
+            "total": seen,
+            "count": 0 if at_once else seen - start_count,
+            "seconds": 0.0 if at_once else now - start,
+        }
+    )
+
+
+def read_each(consumer: Consumer, count: int, stop: Event) -> None:
+    """Note the moment at which each answer came (monotonic clock), by command_id.
+
+    Says {"count"} now and then and at last {"done", "read"}.
+    """
+    read: dict[str, float] = {}
+    told = 0.0
+    while len(read) < count and not stop.is_set():
+        message = consumer.poll(_POLL_S)
+        now = time.monotonic()
+        if now - told > _TELL_S:
+            told = now
+            tell({"count": len(read)})
+        if message is not None and _is_answer(message):
+            read[orjson.loads(message.value() or b"")["command_id"]] = now
+    tell({"done": True, "read": read})
+
+
+def _available(consumer: Consumer) -> Iterator[Message]:
+    """Wait for a record, then take what else is there: never longer than it takes to come."""
+    first = consumer.poll(_POLL_S)
+    if first is not None:
+        yield first
+        yield from consumer.consume(999, 0)
+
+
+def _is_answer(message: Message) -> bool:
+    """Whether it answers an input: what a transfer's recipient is told does not."""
+    error = message.error()
+    if error is not None:
+        if error.retriable():
+            return False
+        raise KafkaException(error)
+    return b'"source":null' not in (message.value() or b"")

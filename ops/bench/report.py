@@ -1,0 +1,126 @@
+"""The figures as a person reads them, and as JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ops.bench.figure import Figures, Round, cpu_s_per_1000, rate, ratio, stages_per_1000
+from ops.cli.screen import table
+
+LOAD = "load generator"
+
+
+def as_document(conditions: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
+    """Everything as one object; null stands for what could not be measured or was left out."""
+    latency = figures.latency
+    return {
+        "conditions": conditions,
+        "rate": {"per_s": rate(figures.ours), "rounds": [_round(r) for r in figures.ours]},
+        "latency": {
+            "rate_per_s": latency.rate_per_s,
+            "seconds": latency.seconds,
+            "count": len(latency.sorted_s),
+            "p50_ms": latency.percentile_ms(0.50),
+            "p99_ms": latency.percentile_ms(0.99),
+            "max_ms": latency.percentile_ms(1.0),
+            "generator_late_ms_max": latency.late_s_max * 1000,
+        },
+        "cpu_s_per_1000": _cpu(figures),
+        "left_out": list(figures.left_out),
+        "stages_per_1000": {
+            name: took._asdict() for name, took in stages_per_1000(figures.ours).items()
+        },
+        "baseline": _baseline(figures) if figures.baseline else None,
+        "books_hold": figures.books_hold,
+    }
+
+
+def show(conditions: Mapping[str, Any], figures: Figures, screen: Console) -> None:
+    """Print conditions, rate, latency, and where the time went."""
+    document = as_document(conditions, figures)
+    rows = table("Condition", "Is", title="Conditions")
+    for name, value in _flat(conditions):
+        rows.add_row(name, value)
+    screen.print(rows)
+    screen.print()
+    screen.print(_headlines(document))
+    screen.print()
+    screen.print(Text("CPU time per 1,000 commands", "bold"))
+    rows = table("Process", "ms", right=("ms",))
+    for part, seconds in sorted(document["cpu_s_per_1000"].items()):
+        rows.add_row(part, _ms(seconds))
+    screen.print(rows)
+    for part in figures.left_out:
+        screen.print(Text(f"left out: {part}", "dim"))
+    screen.print()
+    screen.print(Text("A worker's time by stage, per 1,000 commands", "bold"))
+    rows = table("Stage", "Wall ms", "CPU ms", right=("Wall ms", "CPU ms"))
+    for name, took in document["stages_per_1000"].items():
+        rows.add_row(name, _ms(took["wall_s"]), _ms(took["cpu_s"]))
+    screen.print(rows)
+
+
+def _headlines(document: dict[str, Any]) -> Any:
+    rows = table("Figure", "Value", "", title="From published to readable")
+    ours, theirs, latency = document["rate"], document["baseline"], document["latency"]
+    rows.add_row("sustained rate", _per_s(ours["per_s"]), _each(ours["rounds"]))
+    if theirs is not None:
+        rows.add_row("per-record baseline", _per_s(theirs["per_s"]), _each(theirs["rounds"]))
+        each = ", ".join(_times(r) for r in theirs["ratios"])
+        rows.add_row("ratio", _times(theirs["ratio"]), f"rounds: {each}")
+    at = f"at {latency['rate_per_s']}/s for {latency['seconds']} s"
+    rows.add_row("latency p50", f"{latency['p50_ms']:.1f} ms", at)
+    rows.add_row("latency p99", f"{latency['p99_ms']:.1f} ms", f"{latency['count']} commands")
+    late = f"the generator was late by up to {latency['generator_late_ms_max']:.1f} ms"
+    rows.add_row("latency max", f"{latency['max_ms']:.1f} ms", late)
+    rows.add_row("the books", "hold" if document["books_hold"] else "do NOT hold", "")
+    return rows
+
+
+def _baseline(figures: Figures) -> dict[str, Any]:
+    ours, theirs = figures.ours, figures.baseline
+    pairs = zip(ours, theirs, strict=True)
+    return {
+        "per_s": rate(theirs),
+        "rounds": [_round(r) for r in theirs],
+        "ratio": ratio(rate(ours), rate(theirs)),
+        "ratios": [ratio(a.per_s, b.per_s) for a, b in pairs],
+        "cpu_s_per_1000": cpu_s_per_1000(theirs),
+    }
+
+
+def _round(r: Round) -> dict[str, Any]:
+    return {"count": r.count, "seconds": r.seconds, "per_s": r.per_s}
+
+
+def _cpu(figures: Figures) -> dict[str, float]:
+    return {**cpu_s_per_1000(figures.ours), LOAD: figures.load_cpu_s_per_1000}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name} ")
+        elif value is not None:
+            shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append((f"{prefix}{name}", shown))
+    return rows
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f}"
+
+
+def _per_s(value: float | None) -> str:
+    return "too few commands to tell" if value is None else f"{value:,.0f}/s"
+
+
+def _times(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1f}×"
+
+
+def _each(rounds: list[dict[str, Any]]) -> str:
+    return "rounds: " + ", ".join(_per_s(r["per_s"]) for r in rounds)

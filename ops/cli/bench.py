@@ -1,0 +1,73 @@
+"""`wallet bench`: how fast this is, here."""
+
+from typing import Annotated
+
+import typer
+
+from ops.bench.measure import Plan
+from ops.bench.report import as_document, show
+from ops.bench.run import run_bench
+from ops.cli import place
+from ops.cli.screen import console, print_json
+from ops.cli.verb import Json, examples, single
+
+_EPILOG = examples(
+    "wallet bench",
+    "wallet bench --commands 20000 --no-baseline",
+    "wallet bench --workers 2 --json | jq .rate.per_s",
+)
+
+
+def _bench(
+    *,
+    commands: Annotated[
+        int, typer.Option(min=1, metavar="COUNT", help="Commands in each round of the rate.")
+    ] = 100_000,
+    clients: Annotated[
+        int, typer.Option(min=2, metavar="COUNT", help="Clients that the commands are for.")
+    ] = 10_000,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="End a round so long after its first result, if commands still wait.",
+            show_default=False,
+        ),
+    ] = None,
+    latency_rate: Annotated[
+        int, typer.Option(min=1, metavar="PER_SECOND", help="Commands a second for the latency.")
+    ] = 100,
+    latency_seconds: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="How long the latency is measured.")
+    ] = 20,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="COUNT", help="Worker processes, the baseline's too.")
+    ] = 1,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline/--no-baseline",
+            help="Compare with one record per transaction and a polling relay, in turns.",
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Measure from published to readable: the sustained rate, the latency, and where time goes.
+
+    Makes a database and topics of its own on the servers, and deletes them afterwards; what runs
+    there meanwhile makes the figures worse. Takes a minute or two. Exit 1 if the books do not
+    hold after it.
+    """
+    found = place.both()
+    plan = Plan(commands, clients, seconds, latency_rate, latency_seconds, workers, baseline)
+    conditions, figures = run_bench(found, plan)
+    if as_json:
+        print_json(as_document(conditions, figures))
+    else:
+        show(conditions, figures, console())
+    if not figures.books_hold:
+        raise typer.Exit(1)
+
+
+application = single(_bench, _EPILOG, "bench")

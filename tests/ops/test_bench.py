@@ -1,0 +1,178 @@
+"""A measurement runs, tells every figure, and leaves nothing behind; how fast it was is no test."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+
+from ops.bench.cpu import OTHERS, used_between
+from ops.bench.figure import Figures, Latency, Round, StageTime, rate, ratio
+from ops.bench.load import mix
+from ops.bench.measure import Plan
+from ops.bench.report import show
+from ops.bench.worker import STAGES
+from ops.stack import StackAddress
+from tests.ops.shell import Shell, until
+
+SMALL = ("bench", "--commands", "500", "--clients", "50", "--latency-seconds", "1")
+_DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'wallet\\_bench\\_%'"
+
+
+@pytest.fixture
+def servers(stack: StackAddress, admin_client: AdminClient) -> Iterator[Shell]:
+    """The run's servers; what a killed measurement left there is gone afterwards."""
+    yield Shell({**stack.environment(), "WALLET_PARTITIONS": "3", "WALLET_TOPIC_PREFIX": "t-"})
+    with psycopg.connect(stack.database_url, autocommit=True) as session:
+        for (name,) in session.execute(_DATABASES).fetchall():
+            session.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    if _topics(admin_client):
+        admin_client.delete_topics(_topics(admin_client))  # nobody waits for it
+
+
+@pytest.mark.slow
+def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
+    servers: Shell, stack: StackAddress, admin_client: AdminClient
+) -> None:
+    document = servers.json(*SMALL, "--no-baseline")
+    assert document["conditions"]["postgres"]["synchronous_commit"] == "on"
+    assert document["conditions"]["partitions"] == 3
+    assert len(document["rate"]["rounds"]) == 1
+    assert set(document["rate"]) == {"per_s", "rounds"}
+    latency = document["latency"]
+    assert latency["count"] == 100
+    assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["max_ms"]
+    stages = document["stages_per_1000"]
+    assert list(stages) == ["poll", "decode", "load", "decide", "write", "commit"]
+    assert all(took["wall_s"] > 0 for took in stages.values())
+    assert "load generator" in document["cpu_s_per_1000"]
+    # The test's own broker is none of the data folder's.
+    assert any("broker" in part for part in document["left_out"])
+    assert document["baseline"] is None
+    assert document["books_hold"] is True
+    _assert_nothing_is_left(stack, admin_client)
+
+
+@pytest.mark.slow
+def test_the_baseline_is_measured_in_turns(
+    servers: Shell, stack: StackAddress, admin_client: AdminClient
+) -> None:
+    document = servers.json(*SMALL, "--workers", "2")
+    baseline = document["baseline"]
+    assert (
+        len(document["rate"]["rounds"]) == len(baseline["rounds"]) == len(baseline["ratios"]) == 2
+    )
+    assert document["conditions"]["baseline_commands"] == 200
+    assert baseline["per_s"] > 0
+    _assert_nothing_is_left(stack, admin_client)
+
+
+def test_a_person_reads_tables() -> None:
+    ours = Round(1_000, 0.1, {"worker": 0.03}, 1_000, dict.fromkeys(STAGES, StageTime(0.02, 0.01)))
+    latency = Latency(100, 1, [0.004, 0.009], 0.001)
+    figures = Figures([ours], [Round(100, 0.2, {})], 0.01, latency, ["the broker: away"], True)
+    screen = Console(record=True, width=100, file=io.StringIO())
+    show({"cores": 2, "postgres": {"fsync": "on"}}, figures, screen)
+    said = screen.export_text()
+    for words in ("10,000/s", "500/s", "20.0×", "9.0 ms", "postgres fsync", "the broker", "decode"):
+        assert words in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_ended_early_leaves_nothing_behind(
+    servers: Shell, stack: StackAddress, admin_client: AdminClient, number: signal.Signals
+) -> None:
+    with servers.started(*SMALL, "--latency-seconds", "60") as running:
+        until(lambda: len(_children(running.process.pid)) >= 2)
+        children = _children(running.process.pid)
+        assert running.end(number) in {130, 143}
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    _assert_nothing_is_left(stack, admin_client)
+
+
+def test_its_processes_end_with_it_even_when_it_is_killed(servers: Shell) -> None:
+    with servers.started(*SMALL, "--latency-seconds", "60") as running:
+        until(lambda: len(_children(running.process.pid)) >= 2)
+        children = _children(running.process.pid)
+        running.end(signal.SIGKILL)
+    until(lambda: not [pid for pid in children if _runs(pid)])
+
+
+def test_a_login_that_may_make_no_database_is_told_so(servers: Shell, stack: StackAddress) -> None:
+    with psycopg.connect(stack.database_url, autocommit=True) as session:
+        session.execute("DROP ROLE IF EXISTS bench_guest")
+        session.execute("CREATE ROLE bench_guest LOGIN PASSWORD 'guest'")
+    url = stack.database_url.replace("//postgres@", "//bench_guest:guest@").replace(
+        "//postgres:postgres@", "//bench_guest:guest@"
+    )
+    ran = servers.wallet(*SMALL, DATABASE_URL=url)
+    assert ran.returncode == 1
+    assert "CREATEDB" in ran.stderr
+
+
+def test_commands_are_the_same_however_often_they_are_made() -> None:
+    made = list(mix("first", 100, 2_000))
+    assert made == list(mix("first", 100, 2_000))
+    assert len({command.command_id for command in made}) == 2_000
+    transfers = sum(b"transfer" in command.value for command in made)
+    assert 300 < transfers < 500
+    assert not [c for c in made if f'"to_client_id":"{c.client_id}"'.encode() in c.value]
+
+
+def test_a_percentile_is_the_least_latency_that_so_many_did_not_exceed() -> None:
+    latency = Latency(100, 1, [i / 1000 for i in range(1, 101)], 0.0)
+    assert [latency.percentile_ms(share) for share in (0.5, 0.99, 1.0)] == [50, 99, 100]
+    assert Latency(1, 1, [0.002], 0.0).percentile_ms(0.99) == 2
+
+
+def test_a_rate_is_over_all_rounds_and_unknown_where_nothing_was_counted() -> None:
+    assert rate([Round(100, 1.0, {}), Round(100, 3.0, {})]) == 50
+    assert rate([Round(0, 0.0, {})]) is None
+    assert ratio(None, 10) is None
+    assert ratio(100, 10) == 10
+
+
+def test_cpu_time_is_divided_between_the_parts_and_everything_else() -> None:
+    before = {0: (OTHERS, 100.0), 7: ("worker", 1.0)}
+    after = {0: (OTHERS, 110.0), 7: ("worker", 4.0), 8: ("relay", 2.0)}
+    assert used_between(before, after) == {"worker": 3.0, "relay": 2.0, OTHERS: 5.0}
+
+
+def test_the_baseline_has_fewer_commands_but_never_too_few() -> None:
+    assert _plan(100_000).baseline_commands == 5_000
+    assert _plan(1_000).baseline_commands == 200
+    assert _plan(50).baseline_commands == 50
+
+
+def _plan(commands: int) -> Plan:
+    return Plan(commands, 10, None, 100, 1, 1, baseline=True)
+
+
+def _assert_nothing_is_left(stack: StackAddress, admin_client: AdminClient) -> None:
+    with psycopg.connect(stack.database_url, autocommit=True) as session:
+        assert session.execute(_DATABASES).fetchall() == []
+    until(lambda: not _topics(admin_client))
+
+
+def _topics(admin_client: AdminClient) -> list[str]:
+    return [t for t in admin_client.list_topics(timeout=10).topics if t.startswith("t-bench-")]
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(c) for task in tasks.iterdir() for c in (task / "children").read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
