@@ -1,7 +1,7 @@
 """Reading topics as an onlooker: from a place on, read_committed, as a member of no group."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self, cast
 
 import orjson
@@ -16,6 +16,7 @@ from schemas.settings import Settings
 from schemas.topic import DEAD_LETTERS, ORDER_REQUEST, ORDER_RESULT, WALLET_RESULT, Topics
 
 _POLL_S = 0.2
+_QUIET_MAX_S = 15.0
 _LEADERLESS = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -37,7 +38,7 @@ class UnknownTopicError(Exception):
 class Record(NamedTuple):
     """What was read: the real topic, where and when it was written, and its bytes.
 
-    `headers` hold the last value of each name.
+    `headers` hold the last value of each name, `header_list` all of them as they stand.
     """
 
     topic: str
@@ -47,6 +48,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: dict[str, bytes | None]
+    header_list: Sequence[tuple[str, bytes | None]] = ()
 
 
 class Answer(NamedTuple):
@@ -75,6 +77,7 @@ class Reader:
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "allow.auto.create.topics": False,
                 "log_level": 0,
@@ -120,8 +123,33 @@ class Reader:
             error = message.error()
             if error is None:
                 yield _record(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                continue
             elif error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
                 raise UnknownTopicError(f"the topic {message.topic()!r} was deleted")
+            elif not error.retriable():
+                raise KafkaException(error)
+
+    def records_to_end(self, places: Places) -> Iterator[Record]:
+        """The records that are there now, each partition from its offset on.
+
+        Raises KafkaException, also where nothing comes for 15 s.
+        """
+        self.start(places)
+        open_partitions = set(places)
+        deadline = time.monotonic() + _QUIET_MAX_S
+        while open_partitions:
+            message = self._consumer.poll(_POLL_S)
+            if message is None:
+                if time.monotonic() > deadline:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "reading to the end"))
+                continue
+            deadline = time.monotonic() + _QUIET_MAX_S
+            error = message.error()
+            if error is None:
+                yield _record(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                open_partitions.discard((str(message.topic()), message.partition() or 0))
             elif not error.retriable():
                 raise KafkaException(error)
 
@@ -214,4 +242,5 @@ def _record(message: Message) -> Record:
         message.key(),
         message.value(),
         dict(headers or ()),
+        tuple(headers or ()),
     )

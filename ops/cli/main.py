@@ -40,6 +40,7 @@ VERBS = {
     "lag": Verb("ops.cli.lag", _CARE, "How far the workers are behind."),
     "offsets": Verb("ops.cli.offsets", _CARE, "The workers' positions, and setting them by hand."),
     "outbox": Verb("ops.cli.outbox", _CARE, "What the relay has still to publish."),
+    "dlt": Verb("ops.cli.dlt", _CARE, "Dead letters: list, show, and send them again."),
 }
 
 _EPILOG = """\

@@ -43,6 +43,9 @@ LINES = [
     ["offsets", "show"],
     ["offsets", "reset"],
     ["outbox", "status"],
+    ["dlt", "list"],
+    ["dlt", "show"],
+    ["dlt", "replay"],
     ["verify"],
 ]
 
