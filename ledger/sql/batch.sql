@@ -130,9 +130,10 @@ ORDER BY n.client_id, n.topic
 ON CONFLICT (client_id, topic) DO UPDATE SET level = excluded.level, filled_at_ms = excluded.filled_at_ms
 
 -- name: due_holds
--- Looked for without a lock: whoever finds one locks its wallet first and looks again.
+-- Looked for without a lock: whoever finds one locks its wallet first and looks again. The statement's time, since the
+-- index can't be searched by clock_timestamp(), which may change from row to row.
 SELECT client_id, currency, hold_id FROM holds
-WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= clock_timestamp()
+WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= statement_timestamp()
 ORDER BY expires_at LIMIT %s
 
 -- name: copy_transactions
