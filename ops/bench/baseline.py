@@ -78,6 +78,8 @@ def run_baseline_worker(settings: Settings, arguments: dict[str, Any], stop: Eve
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
+            # Several of them share the partitions soon, as the round is short.
+            "heartbeat.interval.ms": 500,
         }
     )
     consumer.subscribe([arguments["topic"]])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ops.bench.cpu import Usage, total
+from ops.bench.cpu import OTHERS, Usage, total
 from ops.bench.worker import STAGES
 
 
@@ -34,6 +34,11 @@ class Round:
     def per_s(self) -> float | None:
         """Answers a second; None where too few were counted to tell."""
         return self.count / self.seconds if self.seconds else None
+
+    @property
+    def cores_of_others(self) -> float | None:
+        """How many cores everything else on the machine kept busy meanwhile."""
+        return self.cpu.get(OTHERS, 0.0) / self.seconds if self.seconds else None
 
 
 def rate(rounds: Sequence[Round]) -> float | None:

@@ -89,13 +89,25 @@ class Measurement:
             session.execute("VACUUM (ANALYZE) clients, accounts, transactions, outbox")
 
     def sustain(self, label: str, turn: str) -> Round:
-        """One round of ours: publish, then let worker and relay run until all is read."""
+        """One round of ours: publish, then let worker and relay run until all is read.
+
+        Several workers first share the partitions, which takes the group some seconds; then all
+        is published at once, much faster than it can be worked off.
+        """
         ground, count = self.ground, self.plan.commands
-        loaded = self.publish(f"{label}: publishing", ground.command_topic, turn, count)
+        if self.plan.workers == 1:
+            loaded = self.publish(f"{label}: publishing", ground.command_topic, turn, count)
+            self.read_from(ground.result_topic, count=count)
+            with self.system() as reports:
+                counted = self.follow(label, count)
+        else:
+            self.read_from(ground.result_topic, count=count)
+            with self.system() as reports:
+                self.await_workers(label)
+                self.start_load(ground.command_topic, turn, count)
+                counted = self.follow(label, count)
+                loaded = self.end_load(label, ground.command_topic, count)
         self.load_cpu_s.append(loaded["cpu_s"])
-        self.read_from(ground.result_topic, count=count)
-        with self.system() as reports:
-            counted = self.follow(label, count)
         return Round(
             counted.count,
             counted.seconds,
@@ -125,7 +137,7 @@ class Measurement:
         warm_up, count = rate * _WARM_UP_S, rate * (_WARM_UP_S + plan.latency_seconds)
         label = f"latency at {rate}/s"
         with self.system():
-            # Until these are answered, the processes are still on their way.
+            self.await_workers(label)
             self.publish(f"{label}: warming up", ground.command_topic, "warm", warm_up)
             self.settle(f"{label}: warming up")
             self.read_from(ground.result_topic, count=count, each=True)
@@ -157,6 +169,12 @@ class Measurement:
         ended = self.crew.end(*names, "relay")
         reports += [ended[name][-1] for name in names]
 
+    def await_workers(self, label: str) -> None:
+        """Wait until every worker has partitions."""
+        self.progress.begin(f"{label}: waiting for the workers")
+        for name in self.worker_names("worker"):
+            self.hear(name, label)
+
     def worker_names(self, name: str) -> list[str]:
         """A name for each worker of a round."""
         if self.plan.workers == 1:
@@ -167,12 +185,20 @@ class Measurement:
         self, label: str, topic: str, kind: str, count: int, rate_per_s: int | None = None
     ) -> Message:
         """Publish commands and wait until they are; what the load generator says at the end."""
+        self.start_load(topic, kind, count, rate_per_s)
+        return self.end_load(label, topic, count)
+
+    def start_load(self, topic: str, kind: str, count: int, rate_per_s: int | None = None) -> None:
+        """Begin to publish commands, at once or at a rate."""
         arguments: Message = {
             "topic": topic, "kind": kind, "clients": self.plan.clients, "count": count,
         }  # fmt: skip
         if rate_per_s is not None:
             arguments["rate_per_s"] = rate_per_s
         self.crew.start("load generator", "load", arguments)
+
+    def end_load(self, label: str, topic: str, count: int) -> Message:
+        """Wait until all is published; what the load generator says at the end."""
         done = self.hear_out("load generator", label, count)
         self.crew.end("load generator")
         if topic == self.ground.command_topic:

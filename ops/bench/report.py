@@ -1,6 +1,7 @@
 """The figures as a person reads them, and as JSON."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
@@ -70,6 +71,7 @@ def _headlines(document: dict[str, Any]) -> Any:
         rows.add_row("per-record baseline", _per_s(theirs["per_s"]), _each(theirs["rounds"]))
         each = ", ".join(_times(r) for r in theirs["ratios"])
         rows.add_row("ratio", _times(theirs["ratio"]), f"rounds: {each}")
+    rows.add_row("taken by others", *_others(document))
     at = f"at {latency['rate_per_s']}/s for {latency['seconds']} s"
     rows.add_row("latency p50", f"{latency['p50_ms']:.1f} ms", at)
     rows.add_row("latency p99", f"{latency['p99_ms']:.1f} ms", f"{latency['count']} commands")
@@ -92,7 +94,12 @@ def _baseline(figures: Figures) -> dict[str, Any]:
 
 
 def _round(r: Round) -> dict[str, Any]:
-    return {"count": r.count, "seconds": r.seconds, "per_s": r.per_s}
+    return {
+        "count": r.count,
+        "seconds": r.seconds,
+        "per_s": r.per_s,
+        "cores_of_others": r.cores_of_others,
+    }
 
 
 def _cpu(figures: Figures) -> dict[str, float]:
@@ -116,6 +123,14 @@ def _ms(seconds: float) -> str:
 
 def _per_s(value: float | None) -> str:
     return "too few commands to tell" if value is None else f"{value:,.0f}/s"
+
+
+def _others(document: dict[str, Any]) -> tuple[str, str]:
+    """How much of the machine something else took at worst, and in each round as they came."""
+    ours, theirs = document["rate"]["rounds"], (document["baseline"] or {}).get("rounds", [])
+    turns = [r for turn in zip_longest(ours, theirs) for r in turn if r is not None]
+    cores = [r["cores_of_others"] or 0.0 for r in turns]
+    return f"{max(cores):.1f} cores", "in turn: " + ", ".join(f"{c:.1f}" for c in cores)
 
 
 def _times(value: float | None) -> str:

@@ -35,21 +35,28 @@ class Stage:
 
 
 def run_worker(settings: Settings, _arguments: dict[str, Any], stop: Event) -> None:
-    """Work as `wallet run worker` does until `stop` is set, then say {"records", "stages"}."""
+    """Work as `wallet run worker` does until `stop` is set.
+
+    Says {"assigned"} when it has partitions, and at last {"records", "stages"}.
+    """
     if settings.database_url is None:
         raise ValueError("the worker is started with DATABASE_URL")
-    records = 0
+    records, assigned = 0, False
 
     def polled(items: Any) -> bool:
-        nonlocal records
+        nonlocal records, assigned
         records += len(items)
+        if not assigned and worker.assignment.positions:
+            assigned = True
+            tell({"assigned": True})
         return bool(items)
 
     stages = {name: Stage() for name in _STAGES}
     for name, (owner, method) in _STAGES.items():
         counts = polled if name == "poll" else _always
         setattr(owner, method, _timed(getattr(owner, method), stages[name], counts))
-    Worker(settings, database_url=settings.database_url.get_secret_value()).run(stop)
+    worker = Worker(settings, database_url=settings.database_url.get_secret_value())
+    worker.run(stop)
     tell({"records": records, "stages": {name: asdict(s) for name, s in stages.items()}})
 
 

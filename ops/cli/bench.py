@@ -8,6 +8,7 @@ from ops.bench.measure import Plan
 from ops.bench.report import as_document, show
 from ops.bench.run import run_bench
 from ops.cli import place
+from ops.cli.failure import UsageError
 from ops.cli.screen import console, print_json
 from ops.cli.verb import Json, examples, single
 
@@ -55,11 +56,12 @@ def _bench(
 ) -> None:
     """Measure from published to readable: the sustained rate, the latency, and where time goes.
 
-    Makes a database and topics of its own on the servers, and deletes them afterwards; what runs
-    there meanwhile makes the figures worse. Takes a minute or two. Exit 1 if the books do not
-    hold after it.
+    It makes a database and topics of its own and deletes them. Takes a minute or two; what else
+    runs meanwhile makes the figures worse. Exit 1 if the books do not hold.
     """
     found = place.both()
+    if workers > found.settings.partitions:
+        raise UsageError(f"{workers} workers can't share {found.settings.partitions} partitions")
     plan = Plan(commands, clients, seconds, latency_rate, latency_seconds, workers, baseline)
     conditions, figures = run_bench(found, plan)
     if as_json:
