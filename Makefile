@@ -2,16 +2,19 @@
 
 PYTHON ?= python3
 ARGS ?=
+COMMANDS ?= 1000000
+SEED ?= 1
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test lint types ci clean
+.PHONY: help venv demo test soak lint types ci clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the whole way on an embedded Kafka and PostgreSQL: commands in, results out, books checked"
 	@echo "make test    all tests; ARGS='-k transfer -x' goes to pytest"
+	@echo "make soak    random commands against the model; COMMANDS=1000000 SEED=1 by default"
 	@echo "make venv    .venv/ with the project and all its extras"
 	@echo "make lint    ruff and the import contracts"
 	@echo "make types   mypy, strict"
@@ -36,6 +39,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/python -m ops.stack
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(STAMP)
+	@$(BIN)/python -m ops.stack
+	WALLET_TEST_COMMANDS=$(COMMANDS) WALLET_TEST_SEED=$(SEED) $(BIN)/python -m pytest --timeout 36000 -k long_scripts tests/consumers/test_batch.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

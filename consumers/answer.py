@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from ledger.book import Transaction
+from ledger.book import Hold, Transaction
 from ledger.currency import Currencies
-from ledger.decision import Decision, WalletState
 from ledger.journal import OutboxRow
 from ledger.money import format_amount
+from ledger.outcome import Decision, WalletState
 from ledger.posting import PEER
 from schemas.header import DeadLetter, dead_letter_headers, pack_headers, trace_headers
 from schemas.moment import format_moment
@@ -52,15 +52,26 @@ class Answerer:
             )
         ]  # fmt: skip
         if transaction is not None and decision.peer_held is not None:
+            value = self._seen_by_peer(transaction, decision.peer_held)
+            event = value["type"]
             rows.append(
                 OutboxRow(
                     WALLET_RESULT, None, str(transaction.counterparty).encode(),
-                    orjson.dumps(self._received(transaction, decision.peer_held)),
-                    f"{event_id}/transfer_received", "wallet.transfer.received.v1",
+                    orjson.dumps(value), f"{event_id}/{event}",
+                    f"wallet.{event.replace('_', '.')}.v1",
                     correlation_id, event_id, packed, True, self.now,
                 )
             )  # fmt: skip
         return rows
+
+    def tell_expiry(self, hold: Hold, transaction: Transaction) -> OutboxRow:
+        """The row that tells of a hold whose time was over: it answers no input."""
+        value = self._kept(transaction) | {"source": None}
+        return OutboxRow(
+            WALLET_RESULT, None, hold.client_id.encode(), orjson.dumps(value),
+            f"{hold.client_id}/{hold.hold_id}/expired", "wallet.hold.released.v1",
+            hold.correlation_id or hold.command_id, hold.event_id, None, True, self.now,
+        )  # fmt: skip
 
     def bury(
         self,
@@ -83,6 +94,9 @@ class Answerer:
         if transaction is not None:
             result = self._kept(transaction)
             result["duplicate"] = decision.duplicate
+            if decision.rest is not None:
+                rest = decision.rest
+                result["balance_before"] = self._amount(rest.balance_before, rest.currency)
         else:
             status = "answered" if refusal is None else "rejected"
             result = self._not_kept(decision, status)
@@ -99,7 +113,7 @@ class Answerer:
     def _kept(self, t: Transaction) -> dict[str, Any]:
         """A kept outcome, told from its row alone: a duplicate repeats it field by field."""
         return {
-            "command_id": t.command_id,
+            "command_id": t.caused_by,
             "type": t.type,
             "client_id": t.client_id,
             "status": t.status,
@@ -113,9 +127,9 @@ class Answerer:
             "balance_after": self._amount(t.balance_after, t.currency),
             "held": self._amount(t.held_after, t.currency),
             "counterparty": t.counterparty,
-            "hold_id": None,
-            "merchant_id": None,
-            "original_command_id": None,
+            "hold_id": t.hold_id,
+            "merchant_id": t.merchant_id,
+            "original_command_id": t.original_command_id,
             "reference": t.reference,
             "description": t.description,
             "occurred_at": format_moment(t.created_at),
@@ -129,13 +143,14 @@ class Answerer:
             None if refusal is None else refusal.reason,
             None if refusal is None else refusal.detail,
             None, command.currency, command.amount_minor, None, None, command.to_client_id,
+            command.merchant_id, command.hold_id, command.original_command_id,
             decision.balance, decision.balance, decision.held, None, command.reference,
             command.description, None, None, None, None, None, self.now,
         )  # fmt: skip
         return self._kept(row) | {"transaction_id": None}
 
-    def _received(self, t: Transaction, held: int) -> dict[str, Any]:
-        """The same movement as the recipient sees it."""
+    def _seen_by_peer(self, t: Transaction, held: int) -> dict[str, Any]:
+        """The same movement as the counterparty sees it."""
         return self._kept(seen_by_peer(t)._replace(held_after=held)) | {"source": None}
 
     def _query(self, decision: Decision) -> dict[str, Any]:
@@ -146,7 +161,7 @@ class Answerer:
                 self._listed(t if t.client_id == client_id else seen_by_peer(t))
                 for t in decision.recent or ()
             ],
-            "next_before": None,
+            "next_before": None if decision.next_before is None else str(decision.next_before),
         }
 
     def _order_result(self, decision: Decision) -> tuple[str, dict[str, Any]]:
@@ -194,7 +209,7 @@ class Answerer:
     def _listed(self, t: Transaction) -> dict[str, Any]:
         return {
             "transaction_id": str(t.id),
-            "command_id": t.command_id,
+            "command_id": t.caused_by,
             "type": t.type,
             "status": t.status,
             "reason": t.reason,
@@ -211,21 +226,22 @@ class Answerer:
     def _amount(self, minor: int | None, currency: str | None) -> str | None:
         if minor is None or currency is None:
             return None
-        scale = self.currencies.scale(currency)
-        if scale is None:
-            raise ValueError(f"no scale is known for {currency}, of which there are amounts")
-        return format_amount(minor, scale)
+        return format_amount(minor, self.currencies.scale_of_amounts(currency))
 
 
 def seen_by_peer(t: Transaction) -> Transaction:
-    """The recipient's view of a transfer: its own balances, the sender as the counterparty."""
-    if t.credit_kind != PEER or t.amount is None or t.peer_balance_after is None:
+    """The counterparty's view of a transfer or its refund: its own balances, the other one named.
+
+    The sender's reference and description are part of what it sent.
+    """
+    if not t.reaches_peer or t.amount is None or t.peer_balance_after is None:
         raise ValueError(f"transaction {t.id} reached no counterparty")
+    received = t.credit_kind == PEER
     return t._replace(
         client_id=str(t.counterparty),
         counterparty=t.client_id,
-        type="transfer_received",
-        balance_before=t.peer_balance_after - t.amount,
+        type="transfer_received" if received else "transfer_reversed",
+        balance_before=t.peer_balance_after + (-t.amount if received else t.amount),
         balance_after=t.peer_balance_after,
         held_after=None,
         peer_balance_after=None,

@@ -1,7 +1,7 @@
 """One batch, one transaction: load, decide, write, move the positions. All of it, or nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import Connection
@@ -10,12 +10,14 @@ from consumers.answer import Answerer
 from consumers.decode import DeadRecord
 from consumers.report import StageClock
 from ledger import journal, position
-from ledger.book import Book
+from ledger.book import Book, rest_id
 from ledger.command import Command
 from ledger.currency import Currencies
-from ledger.decision import QUERIES, Rules, decide
+from ledger.decision import QUERIES, decide
 from ledger.journal import Need, OutboxRow
 from ledger.position import Move, Position
+from ledger.question import page_before, page_count
+from ledger.rule import Rules
 from schemas.header import DeadLetter
 
 
@@ -100,11 +102,12 @@ class Ledger:
 
     def load(self, items: Sequence[Item]) -> Book:
         """Begin, lock the accounts and read what the commands refer to."""
-        return journal.load(self.connection, needed(items))
+        return journal.load(self.connection, needed(items, self.rules))
 
     def decide(self, items: Sequence[Item], book: Book) -> tuple[list[OutboxRow], Tallies]:
         """Decide the records one after another on the book; no I/O."""
         answerer = Answerer(self.currencies, book.now)
+        rules = replace(self.rules, currencies=self.currencies)
         outbox: list[OutboxRow] = []
         tallies: Tallies = {}
         for item in items:
@@ -112,11 +115,17 @@ class Ledger:
             if tally is None:
                 tally = tallies[item.topic, item.partition] = Tally(item.offset)
             tally.next_offset = item.offset + 1
-            self._decide_one(item, book, answerer, outbox, tally)
+            self._decide_one(item, book, rules, answerer, outbox, tally)
         return outbox, tallies
 
     def _decide_one(
-        self, item: Item, book: Book, answerer: Answerer, outbox: list[OutboxRow], tally: Tally
+        self,
+        item: Item,
+        book: Book,
+        rules: Rules,
+        answerer: Answerer,
+        outbox: list[OutboxRow],
+        tally: Tally,
     ) -> None:
         content = item.content
         if isinstance(content, DeadRecord):
@@ -129,7 +138,7 @@ class Ledger:
             return
         if content is None:
             raise ValueError("an item was handed in before it was decoded")
-        decision = decide(content, book, self.rules)
+        decision = decide(content, book, rules)
         outbox.extend(answerer.answer(item.kind, decision, item.headers))
         if decision.duplicate:
             tally.duplicates += 1
@@ -157,7 +166,7 @@ class Ledger:
             self.connection.close()
 
 
-def needed(items: Sequence[Item]) -> Need:
+def needed(items: Sequence[Item], rules: Rules) -> Need:
     """What a batch's commands will read, collected over all of them."""
     need = Need()
     for item in items:
@@ -166,16 +175,44 @@ def needed(items: Sequence[Item]) -> Need:
             continue
         client_id, currency = command.client_id, command.currency
         need.commands.add((client_id, command.command_id))
+        need.row_count += 1
         if command.type in QUERIES:
-            need.wallets.add((client_id, None))
-            need.histories.add((client_id, currency))
+            _need_page(need, command)
+        elif command.hold_id is not None or command.original_command_id is not None:
+            _need_reference(need, command, rules)
         elif currency is not None:
             need.wallets.add((client_id, currency))
         if command.to_client_id is not None and currency is not None:
             need.wallets.add((command.to_client_id, currency))
         if command.profile is not None:
             _need_profile(need, command)
+        if rules.rate_limit is not None:
+            need.buckets.add((client_id, item.topic))
     return need
+
+
+def _need_page(need: Need, command: Command) -> None:
+    need.wallets.add((command.client_id, None))
+    key = command.client_id, (command.currency, page_before(command))
+    need.pages[key] = max(need.pages.get(key, 0), page_count(command))
+
+
+def _need_reference(need: Need, command: Command, rules: Rules) -> None:
+    """What the command refers to. Its currency is not known yet, so all of the client's wallets
+    are locked; every hold and every original of theirs changes under one of these locks.
+    """
+    client_id = command.client_id
+    need.wallets.add((client_id, None))
+    if command.hold_id is not None:
+        need.holds.add((client_id, command.hold_id))
+        need.row_count += 1
+        need.commands.add((client_id, rest_id(command.command_id)))
+    if command.original_command_id is not None:
+        original = client_id, command.original_command_id
+        need.commands.add(original)
+        need.refunds.add(original)
+        if rules.transfer_refund:
+            need.reversals.add(original)
 
 
 def _need_profile(need: Need, command: Command) -> None:

@@ -15,7 +15,7 @@ from ledger.currency import Currencies, CurrencyError, is_code
 from ledger.money import AMOUNT_MINOR_MAX, parse_number_text, parse_text, shortest_text
 from ledger.refusal import Refusal
 from schemas.command import COMMANDS
-from schemas.envelope import Envelope, Query
+from schemas.envelope import Envelope, Query, Reference
 from schemas.header import correlation
 from schemas.moment import parse_moment
 from schemas.request import REQUESTS
@@ -63,7 +63,11 @@ class _Shape:
     validate: Callable[[object], Envelope]
     rules: Mapping[str, str]  # field -> the noun phrase with which its description begins
     moves_money: bool
+    needs_amount: bool
     is_query: bool
+    is_reference: bool
+    rare_ids: tuple[str, ...]  # of Command's, those that this type has
+    rare_values: tuple[str, ...]  # likewise; they are of no use to a command that is refused
 
 
 def _shape(name: str, model: type[Envelope]) -> _Shape:
@@ -73,7 +77,11 @@ def _shape(name: str, model: type[Envelope]) -> _Shape:
         model.__pydantic_validator__.validate_python,
         {field: (info.description or "").partition(";")[0] for field, info in fields.items()},
         "amount" in fields,
+        "amount" in fields and fields["amount"].is_required(),
         issubclass(model, Query),
+        issubclass(model, Reference),
+        tuple(f for f in ("merchant_id", "hold_id", "original_command_id") if f in fields),
+        tuple(f for f in ("expires_at", "limit", "before") if f in fields),
     )
 
 
@@ -126,7 +134,9 @@ class Decoder:
         amount_minor, amount_text, invalid = _amount(content, shape, currency, scale)
         command_id, metadata = content["command_id"], valid.get("metadata")
         refusal = refusal or unknown or invalid
-        return Command(
+        if shape.type == "hold":
+            content.setdefault("hold_id", command_id)
+        command = Command(
             client_id,
             command_id,
             shape.type,
@@ -143,6 +153,9 @@ class Decoder:
             valid.get("to_client_id"),
             _profile(shape, valid) if refusal is None else None,
         )
+        if shape.rare_ids or shape.rare_values or shape.is_reference:
+            _add_rare(command, content, valid, shape)
+        return command
 
     def _currency(
         self, content: dict[str, Any], valid: dict[str, Any], shape: _Shape
@@ -150,12 +163,13 @@ class Decoder:
         """The command's currency, its scale where it is known, and what is wrong with it."""
         given: str | None = valid.get("currency")
         if given is None:
-            if shape.is_query or "currency" in content:
+            if shape.is_query or shape.is_reference or "currency" in content:
                 return None, None, None
             return self._default_currency, self._default_scale, None
         scale = self._currencies.scale(given)
         if scale is not None:
-            return given, scale, None
+            # An amount is judged by the currency of what is referred to, whatever is given here.
+            return given, None if shape.is_reference else scale, None
         if is_code(given):
             return given, None, Refusal("unknown_currency", f"{given} is no known currency.")
         return None, None, Refusal("unknown_currency", "currency must be a known code, as USD is.")
@@ -173,18 +187,42 @@ def _amount(
         return None, None, None
     raw = content.get("amount")
     if raw is None:
-        return None, None, Refusal("invalid_amount", "amount is missing.")
+        missing = Refusal("invalid_amount", "amount is missing.") if shape.needs_amount else None
+        return None, None, missing
     text = raw if type(raw) is str else number_text(raw)
     if text is None:
         return None, None, Refusal("invalid_amount", "amount must be a string or a number.")
     parse = parse_text if text is raw else parse_number_text
     if scale is None:
-        readable = parse(text, len(text.partition(".")[2])) is not None
-        return None, shortest_text(text) if readable else None, None
+        if parse(text, len(text.partition(".")[2])) is not None:
+            return None, shortest_text(text), None
+        return None, None, _UNREADABLE if shape.is_reference else None
     minor = parse(text, scale)
     if minor is None:
         return None, None, Refusal("invalid_amount", _amount_rule(scale, currency))
     return minor, shortest_text(text), None
+
+
+_UNREADABLE = Refusal(
+    "invalid_amount", "amount must be plain digits above zero, without an exponent."
+)
+
+
+def _add_rare(
+    command: Command, content: dict[str, Any], valid: dict[str, Any], shape: _Shape
+) -> None:
+    """Add the fields that few types have, so that the others' commands cost nothing for them."""
+    for field in shape.rare_ids:
+        setattr(command, field, valid.get(field))
+    if shape.type == "hold" and content["hold_id"] == command.command_id:
+        command.hold_id = command.command_id
+    if command.refusal is not None:
+        return
+    for field in shape.rare_values:
+        setattr(command, field, valid.get(field))
+    amount = content.get("amount")
+    if shape.is_reference and shape.moves_money and amount is not None:
+        command.amount_text = amount if type(amount) is str else number_text(amount)
 
 
 def _open(

@@ -1,19 +1,23 @@
 """The worker's session with Postgres, made anew when it is gone, and what it knows from there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import psycopg
 
 from consumers.batch import Item, Ledger, Tallies
 from consumers.decode import DeadRecord, Decoder
+from consumers.expiry import HOLDS_MAX, release_expired
 from consumers.report import StageClock
-from ledger.currency import Currencies
+from ledger.command import Command
+from ledger.currency import Currencies, UnknownScaleError
 from ledger.database import connect
-from ledger.decision import Rules
 from ledger.position import Position
+from ledger.rule import Rules
 from ledger.statement import statements
 
 _SQL = statements("currency.sql")
+_T = TypeVar("_T")
 
 
 class Session:
@@ -46,13 +50,28 @@ class Session:
                     item.content = None
             self._decode(items)
         self.clock.lap("decode")
-        ledger = Ledger(self.connection(), self._rules, self._currencies, self.clock)
-        return ledger.apply(items, positions)
+        return self._with_currencies(lambda ledger: ledger.apply(items, positions))
+
+    def release_expired_holds(self) -> bool:
+        """Release holds whose time is over; whether there may be more. Raises psycopg.Error."""
+        return self._with_currencies(release_expired) == HOLDS_MAX
 
     def close(self) -> None:
         """End the session; a transaction in it is rolled back by the server."""
         if self._connection is not None:
             self._connection.close()
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self.connection(), self._rules, self._currencies, self.clock)
+
+    def _with_currencies(self, work: Callable[[Ledger], _T]) -> _T:
+        """Do the work, once more if it met a unit of the operator's that was added since."""
+        try:
+            return work(self._ledger())
+        except UnknownScaleError:
+            if not self._read_currencies():
+                raise
+            return work(self._ledger())
 
     def _decode(self, items: Sequence[Item]) -> None:
         decode = self._decoder.decode
@@ -62,6 +81,8 @@ class Session:
                     item.kind, item.topic, item.partition, item.offset,
                     item.key, item.value, item.headers,
                 )  # fmt: skip
+                if isinstance(item.content, Command):
+                    item.content.sent_at_ms = item.timestamp_ms
 
     def _read_currencies(self) -> bool:
         """Read the operator's own units; whether there are new ones."""

@@ -14,7 +14,9 @@ from consumers.processor import Processor
 from consumers.report import OnBatch
 from consumers.session import Session
 from consumers.topic_log import TopicLog
-from ledger.decision import Rules
+from ledger.currency import UnknownScaleError
+from ledger.rate import RateLimit
+from ledger.rule import Rules
 from schemas.partition import partition_of
 from schemas.settings import Settings
 from schemas.topic import Topics
@@ -22,6 +24,7 @@ from schemas.topic import Topics
 _log = structlog.get_logger(__name__)
 
 _FIRST_RECORD_S = 0.2
+_SWEEP_INTERVAL_S = 1.0
 
 
 class Worker:
@@ -39,7 +42,7 @@ class Worker:
         self._prefix_length = len(settings.topic_prefix)
         self._session = Session(
             database_url,
-            rules=Rules(auto_create=settings.auto_create),
+            rules=_rules(settings),
             default_currency=settings.default_currency,
         )
         self._kafka_away = False
@@ -53,6 +56,7 @@ class Worker:
             singly_count=settings.batch_records_max,
         )
         self._early: list[Item] = []
+        self._sweep_at_s = 0.0
         self._misplaced_keys_seen = False
         self.misplaced_count = 0
         self.on_batch: OnBatch | None = None
@@ -82,9 +86,23 @@ class Worker:
                 items = self._poll()
                 if items:
                     processor.process(items)
+                self._sweep()
         finally:
             self._close()
         _log.info("worker stopped")
+
+    def _sweep(self) -> None:
+        """Release holds whose time is over, once a second; every worker does, for all clients."""
+        if time.monotonic() < self._sweep_at_s:
+            return
+        more = False
+        try:
+            more = self._session.release_expired_holds()
+        except psycopg.Error as error:  # the next sweep, or another worker's, finds them again
+            _log.warning("postgres: holds not swept, trying again", error=str(error).strip())
+        except UnknownScaleError as error:
+            _log.error("holds not swept: add the currency again", error=str(error))
+        self._sweep_at_s = time.monotonic() + (0.0 if more else _SWEEP_INTERVAL_S)
 
     def _poll(self) -> list[Item]:
         """Wait for one record, then take what else is there.
@@ -202,6 +220,15 @@ def _rising(items: list[Item]) -> list[Item]:
             last[key] = item.offset
             rising.append(item)
     return rising
+
+
+def _rules(settings: Settings) -> Rules:
+    limit = settings.rate_limit
+    return Rules(
+        auto_create=settings.auto_create,
+        transfer_refund=settings.transfer_refund,
+        rate_limit=None if limit is None else RateLimit(*limit),
+    )
 
 
 def _consumer_config(settings: Settings, topics: Topics) -> dict[str, Any]:

@@ -4,10 +4,15 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ledger.command import Profile
-from ledger.posting import PEER
+from ledger.posting import AVAILABLE, HELD, PEER, Posting
+from ledger.rate import Bucket
+
+# A page of a client's history: its currency, None for all, and the id that it ends before, None
+# for the newest.
+PageKey: TypeAlias = tuple[str | None, int | None]
 
 
 class Transaction(NamedTuple):
@@ -15,7 +20,9 @@ class Transaction(NamedTuple):
 
     Amounts and balances in minor units. `debit_kind` and `credit_kind` name accounts
     (ledger.posting), None where no money moved; `peer_balance_after` is the counterparty's.
-    `created_at` is when it was decided.
+    `created_at` is when it was decided. The `command_id` of a movement that no command asked for
+    by itself has a `/` in it, which no sender's can have: `<command_id>/rest` for what a capture
+    left over, `<hold_id>/expired`.
     """
 
     client_id: str
@@ -31,6 +38,9 @@ class Transaction(NamedTuple):
     debit_kind: str | None
     credit_kind: str | None
     counterparty: str | None
+    merchant_id: str | None
+    hold_id: str | None
+    original_command_id: str | None
     balance_before: int | None
     balance_after: int | None
     held_after: int | None
@@ -44,13 +54,38 @@ class Transaction(NamedTuple):
     upstream_occurred_at: datetime | None
     created_at: datetime
 
+    @property
+    def caused_by(self) -> str | None:
+        """The id of the command that caused it; None where the time did."""
+        command_id, _, cause = self.command_id.partition("/")
+        return None if cause == _EXPIRED else command_id
+
+    @property
+    def reaches_peer(self) -> bool:
+        """Whether the counterparty's wallet gave or received the money."""
+        return PEER in (self.credit_kind, self.debit_kind)
+
+
+def rest_id(command_id: str) -> str:
+    """The journal's id of what a capture released."""
+    return f"{command_id}/{_REST}"
+
+
+def expiry_id(hold_id: str) -> str:
+    """The journal's id of a hold's expiry."""
+    return f"{hold_id}/{_EXPIRED}"
+
+
+_REST, _EXPIRED = "rest", "expired"
+
 
 @dataclass(slots=True)
 class Wallet:
     """One client's wallet of one currency: its accounts' balances in minor units.
 
-    `held` is None as long as the wallet has no held account. `stored` says that the database has
-    it; `version` counts the changes, `changed` that there were some in this batch.
+    `held` and `escrow` are None as long as the wallet has no such account. `stored` and
+    `held_stored` say that the database has it; `version` counts the changes, `changed` and
+    `held_changed` that there were some in this batch.
     """
 
     client_id: str
@@ -62,12 +97,69 @@ class Wallet:
     updated_at: datetime | None = None
     stored: bool = False
     changed: bool = False
+    escrow: int | None = None
+    held_stored: bool = False
+    held_changed: bool = False
+
+    @property
+    def total(self) -> int:
+        """All of the wallet's money, wherever it stands."""
+        return self.available + (self.held or 0) + (self.escrow or 0)
 
     def move(self, amount: int, now: datetime) -> None:
         """Add `amount` (below zero: take it) to the available balance."""
         self.available += amount
+        self.touch(now)
+
+    def post(self, posting: Posting, amount: int, now: datetime) -> None:
+        """Move `amount` as the posting says, as far as it concerns this wallet's accounts."""
+        for kind, change in ((posting.debit, -amount), (posting.credit, amount)):
+            if kind == AVAILABLE:
+                self.available += change
+            elif kind == HELD:
+                self.held = (self.held or 0) + change
+                self.held_changed = True
+        self.touch(now)
+
+    def change_status(self, status: str, now: datetime) -> None:
+        """Open, freeze or close it; nothing is changed where it is so already."""
+        if self.status != status:
+            self.status = status
+            self.touch(now)
+
+    def touch(self, now: datetime) -> None:
+        """Count a change, which is to be written."""
         self.version += 1
         self.updated_at = now
+        self.changed = True
+
+
+@dataclass(slots=True)
+class Hold:
+    """Money set aside under an id of its client's; `status` open, captured, released or expired.
+
+    `correlation_id` and `event_id` are those of the answer that told of it, for the record that
+    will tell of its expiry.
+    """
+
+    client_id: str
+    hold_id: str
+    currency: str
+    amount: int
+    status: str
+    command_id: str
+    expires_at: datetime | None
+    created_at: datetime
+    settled_at: datetime | None = None
+    correlation_id: str | None = None
+    event_id: str | None = None
+    stored: bool = False
+    changed: bool = False
+
+    def settle(self, status: str, now: datetime) -> None:
+        """End it, for good."""
+        self.status = status
+        self.settled_at = now
         self.changed = True
 
 
@@ -88,8 +180,10 @@ class Book:
     `transaction_ids` were taken under the accounts' locks, so that an account's rows in id order
     are its history. `wallets` are by client and currency, complete for clients with a query in
     the batch. `known` has earlier outcomes by (client_id, command_id), this batch's too.
-    `history` has what a query will show, newest first, by (client_id, currency), where currency
-    None means all. `emails` (lower case) and `phones` map to the client that has them.
+    `history` has what a query will show, newest first, by client and page. `holds` are by
+    (client_id, hold_id), `refunded` has what was given back of an original so far, in minor
+    units, by (client_id, command_id), and `buckets` the rate limit's, by (client_id, topic).
+    `emails` (lower case) and `phones` map to the client that has them.
     """
 
     now: datetime
@@ -97,7 +191,10 @@ class Book:
     wallets: dict[str, dict[str, Wallet]] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
     known: dict[tuple[str, str], Transaction] = field(default_factory=dict)
-    history: dict[tuple[str, str | None], deque[Transaction]] = field(default_factory=dict)
+    history: dict[str, dict[PageKey, deque[Transaction]]] = field(default_factory=dict)
+    holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
+    refunded: dict[tuple[str, str], int] = field(default_factory=dict)
+    buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     emails: dict[str, str] = field(default_factory=dict)
     phones: dict[str, str] = field(default_factory=dict)
     journal: list[Transaction] = field(default_factory=list)
@@ -123,11 +220,12 @@ class Book:
             self._show(transaction)
 
     def _show(self, transaction: Transaction) -> None:
-        sides = [transaction.client_id]
-        if transaction.counterparty is not None and transaction.credit_kind == PEER:
-            sides.append(transaction.counterparty)
+        sides = {transaction.client_id}
+        if transaction.reaches_peer and transaction.counterparty is not None:
+            sides.add(transaction.counterparty)
         for client_id in sides:
-            for currency in (None, transaction.currency):
-                shown = self.history.get((client_id, currency))
-                if shown is not None:
+            for (currency, before), shown in self.history.get(client_id, {}).items():
+                if currency not in (None, transaction.currency):
+                    continue
+                if before is None or transaction.id < before:
                     shown.appendleft(transaction)

@@ -32,7 +32,10 @@ class Command:
     invalid_amount); fields that could not be read are None then. `currency` is the given one,
     else the default; None for a query that named none, or where the given one is no currency code
     at all. `amount_minor` is in the currency's minor units, None where the type has no amount or
-    it may be left out. `metadata` is its JSON text. `fingerprint` is the SHA-256 of the content
+    it may be left out. Where a command refers to an earlier one, that one's currency decides:
+    `currency` is then the given one or None, and the amount waits in `amount_text` as it was
+    written. `expires_at` is a hold's, `limit` and `before` are get_history's, `sent_at_ms` is the
+    record's timestamp. `metadata` is its JSON text. `fingerprint` is the SHA-256 of the content
     (contract §2, Idempotency).
     """
 
@@ -51,3 +54,11 @@ class Command:
     correlation_id: str = ""
     to_client_id: str | None = None
     profile: Profile | None = None
+    merchant_id: str | None = None
+    hold_id: str | None = None
+    original_command_id: str | None = None
+    amount_text: str | None = None
+    expires_at: datetime | None = None
+    limit: int | None = None
+    before: str | None = None
+    sent_at_ms: int = 0

@@ -22,6 +22,10 @@ class CurrencyError(ValueError):
     """A unit of the operator's own can't be used; the text says which and why."""
 
 
+class UnknownScaleError(Exception):
+    """There are amounts of a currency whose number of decimals is not known here (any more)."""
+
+
 def is_code(text: str) -> bool:
     """Whether the text has the form of a code, known or not: `USD`, `COIN`, `POINTS2026`."""
     return _CODE.fullmatch(text) is not None
@@ -54,3 +58,13 @@ class Currencies:
     def scale(self, code: str) -> int | None:
         """The currency's number of decimals, None where the code is unknown."""
         return self._scales.get(code)
+
+    def scale_of_amounts(self, code: str) -> int:
+        """The number of decimals of a currency that the ledger has amounts of.
+
+        Raises UnknownScaleError where it is a unit of the operator's that was added since.
+        """
+        scale = self._scales.get(code)
+        if scale is None:
+            raise UnknownScaleError(f"no scale is known for {code}, of which there are amounts")
+        return scale

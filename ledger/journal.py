@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection, Cursor
 
-from ledger.book import Book, Client, Transaction, Wallet
-from ledger.decision import RECENT_COUNT
-from ledger.posting import AVAILABLE, HELD
+from ledger.book import Book, Client, Hold, PageKey, Transaction, Wallet
+from ledger.posting import AVAILABLE, ESCROW, HELD
+from ledger.rate import Bucket
 from ledger.statement import statements
 
 _SQL = statements("batch.sql")
@@ -20,7 +20,7 @@ _SQL = statements("batch.sql")
 # fmt: off
 _TRANSACTION_TYPES = (
     "text", "text", "int8", "text", "text", "text", "text", "bytea", "text", "int8",
-    "text", "text", "text", "int8", "int8", "int8",
+    "text", "text", "text", "text", "text", "text", "int8", "int8", "int8",
     "int8", "text", "text", "json", "text", "int4",
     "int8", "timestamptz", "timestamptz",
 )
@@ -56,13 +56,22 @@ class Need:
     """What a batch's commands will read.
 
     `wallets` are (client_id, currency), currency None for all of a client's; `commands` are
-    (client_id, command_id); `clients` must be known to exist or not; `histories` are for queries.
+    (client_id, command_id), originals too; `row_count` is how many journal rows will be written at
+    most. `clients` must be known to exist or not. `pages` are for queries: (client_id, page), and
+    how many rows of it. `holds` are (client_id, hold_id), `refunds` the (client_id, command_id)
+    that refunds name; of `reversals` among them a transfer's recipient is locked, too. `buckets`
+    are (client_id, topic) under a rate limit.
     """
 
     wallets: set[tuple[str, str | None]] = field(default_factory=set)
     commands: set[tuple[str, str]] = field(default_factory=set)
     clients: set[str] = field(default_factory=set)
-    histories: set[tuple[str, str | None]] = field(default_factory=set)
+    row_count: int = 0
+    pages: dict[tuple[str, PageKey], int] = field(default_factory=dict)
+    holds: set[tuple[str, str]] = field(default_factory=set)
+    refunds: set[tuple[str, str]] = field(default_factory=set)
+    reversals: set[tuple[str, str]] = field(default_factory=set)
+    buckets: set[tuple[str, str]] = field(default_factory=set)
     emails: set[str] = field(default_factory=set)
     phones: set[str] = field(default_factory=set)
 
@@ -70,23 +79,42 @@ class Need:
 def load(connection: Connection, need: Need) -> Book:
     """Begin a transaction, lock the accounts, and read everything the batch's commands may look at.
 
-    Two round trips at most. The statements after the first see all that was committed before its
-    locks were granted: READ COMMITTED takes a snapshot per statement.
+    Two round trips at most, three where transfers may be taken back. The statements after the one
+    that locks see all that was committed before its locks were granted: READ COMMITTED takes a
+    snapshot per statement.
     """
+    need.wallets.update(
+        (row[0], row[1]) for row in _call_for(connection, "recipients", need.reversals)
+    )
     with connection.pipeline():
         connection.execute("BEGIN")
         accounts = _call(connection, "lock_accounts", *_by_client(need.wallets))
         known = _call(connection, "known_commands", *_columns(sorted(need.commands), 2))
-        ids = _call(connection, "take_ids", len(need.commands))
+        holds = _call_for(connection, "holds", need.holds)
+        refunded = _call_for(connection, "refunded", need.refunds)
+        buckets = _call_for(connection, "lock_buckets", need.buckets)
+        ids = _call(connection, "take_ids", need.row_count)
         [(now, transaction_ids)] = ids.fetchall()
     book = Book(now, iter(transaction_ids))
     for row in accounts:
         _add_account(book, row)
+    for row in holds:
+        _add_hold(book, row)
+    book.refunded = {(client_id, command_id): amount for client_id, command_id, amount in refunded}
+    book.buckets = {(client, topic): Bucket(level, ms) for client, topic, level, ms in buckets}
     for row in known:
         transaction = Transaction._make(row)
         book.known[transaction.client_id, transaction.command_id] = transaction
     _load_clients(connection, need, book)
     return book
+
+
+def due_holds(connection: Connection, count_max: int) -> list[tuple[str, str, str]]:
+    """(client_id, currency, hold_id) of open holds whose time is over, the oldest first.
+
+    They are not locked: another may settle them. Raises psycopg.Error.
+    """
+    return [(row[0], row[1], row[2]) for row in _call(connection, "due_holds", count_max)]
 
 
 def write(connection: Connection, book: Book, outbox: Sequence[OutboxRow]) -> None:
@@ -96,9 +124,9 @@ def write(connection: Connection, book: Book, outbox: Sequence[OutboxRow]) -> No
     wallets.sort(key=lambda wallet: (wallet.client_id, wallet.currency))
     with connection.pipeline():
         _write_clients(connection, book, clients)
-        made, known = [w for w in wallets if not w.stored], [w for w in wallets if w.stored]
-        _write_accounts(connection, "insert_accounts", book.now, made)
-        _write_accounts(connection, "update_accounts", book.now, known)
+        _write_accounts(connection, book.now, wallets)
+        _write_holds(connection, book)
+        _write_buckets(connection, book)
     with connection.cursor() as cursor:
         _copy(cursor, "copy_transactions", _TRANSACTION_TYPES, book.journal)
         _copy(cursor, "copy_outbox", _OUTBOX_TYPES, outbox)
@@ -116,18 +144,30 @@ def _add_account(book: Book, row: Sequence[Any]) -> None:
         wallet.available, wallet.status = balance, status
         wallet.version, wallet.updated_at = version, updated_at
     elif kind == HELD:
-        wallet.held = balance
+        wallet.held, wallet.held_stored = balance, True
+    elif kind == ESCROW:
+        wallet.escrow = balance
+
+
+def _add_hold(book: Book, row: Sequence[Any]) -> None:
+    """Add a hold whose wallet is locked. Another batch may have made both between our locks and
+    our look at the holds: then this batch came first, and saw none.
+    """
+    hold = Hold(*row)
+    hold.stored = True
+    if book.wallet(hold.client_id, hold.currency) is not None:
+        book.holds[hold.client_id, hold.hold_id] = hold
 
 
 def _load_clients(connection: Connection, need: Need, book: Book) -> None:
     """Read the clients of whom no wallet told, and what registrations and queries need besides."""
     unknown = sorted(need.clients | {c for c, _ in need.wallets if c not in book.wallets})
-    if not unknown and not need.histories:
+    if not unknown and not need.pages:
         return
     with connection.pipeline():
         clients = _call(connection, "lock_clients", unknown)
         taken = _call(connection, "taken_profiles", sorted(need.emails), sorted(need.phones))
-        history = _call(connection, "history", *_by_client(need.histories), RECENT_COUNT)
+        history = _call(connection, "history", *_columns(_page_rows(need), 4))
     for client_id, registered in clients:
         book.clients[client_id] = Client(client_id, registered, stored=True)
     for client_id, email, phone in taken:
@@ -135,9 +175,17 @@ def _load_clients(connection: Connection, need: Need, book: Book) -> None:
             book.emails[email] = client_id
         if phone is not None:
             book.phones[phone] = client_id
-    book.history = {key: deque() for key in need.histories}
-    for client_id, currency, *row in history:
-        book.history[client_id, currency].append(Transaction._make(row))
+    for client_id, page in need.pages:
+        book.history.setdefault(client_id, {})[page] = deque()
+    for client_id, currency, before, *row in history:
+        book.history[client_id][currency, before].append(Transaction._make(row))
+
+
+def _page_rows(need: Need) -> list[tuple[str, str | None, int | None, int]]:
+    return [
+        (client_id, currency, before, count)
+        for (client_id, (currency, before)), count in need.pages.items()
+    ]
 
 
 def _changed_clients(book: Book) -> Iterable[Client]:
@@ -147,10 +195,8 @@ def _changed_clients(book: Book) -> Iterable[Client]:
 def _write_clients(connection: Connection, book: Book, clients: list[Client]) -> None:
     made = [(c.client_id, c.registered, *_profile(c), book.now) for c in clients if not c.stored]
     filled = [(c.client_id, *_profile(c), book.now) for c in clients if c.stored]
-    if made:
-        _call(connection, "insert_clients", *_columns(made, 6))
-    if filled:
-        _call(connection, "fill_profiles", *_columns(filled, 5))
+    _write(connection, "insert_clients", made, 6)
+    _write(connection, "fill_profiles", filled, 5)
 
 
 def _profile(client: Client) -> tuple[str | None, str | None, str | None]:
@@ -158,12 +204,48 @@ def _profile(client: Client) -> tuple[str | None, str | None, str | None]:
     return (None, None, None) if profile is None else (profile.name, profile.email, profile.phone)
 
 
-def _write_accounts(
-    connection: Connection, statement: str, now: datetime, wallets: list[Wallet]
+def _write_accounts(connection: Connection, now: datetime, wallets: list[Wallet]) -> None:
+    """Write the changed accounts. A wallet's status stands in its available account alone."""
+    made = [_available(w) for w in wallets if not w.stored]
+    known = [_available(w) for w in wallets if w.stored]
+    for w in wallets:
+        if w.held_changed:
+            row = (w.client_id, w.currency, HELD, w.held, "open", w.version)
+            (known if w.held_stored else made).append(row)
+    _write(connection, "insert_accounts", made, 6, now)
+    _write(connection, "update_accounts", known, 6, now)
+
+
+def _available(w: Wallet) -> tuple[Any, ...]:
+    return (w.client_id, w.currency, AVAILABLE, w.available, w.status, w.version)
+
+
+def _write_holds(connection: Connection, book: Book) -> None:
+    changed = sorted(key for key, hold in book.holds.items() if hold.changed)
+    holds = [book.holds[key] for key in changed]
+    made = [
+        (
+            h.client_id, h.hold_id, h.currency, h.amount, h.status, h.command_id, h.expires_at,
+            h.created_at, h.settled_at, h.correlation_id, h.event_id,
+        )
+        for h in holds
+        if not h.stored
+    ]  # fmt: skip
+    settled = [(h.client_id, h.hold_id, h.status, h.settled_at) for h in holds if h.stored]
+    _write(connection, "insert_holds", made, 11)
+    _write(connection, "settle_holds", settled, 4)
+
+
+def _write_buckets(connection: Connection, book: Book) -> None:
+    rows = [(*key, b.level, b.filled_at_ms) for key, b in book.buckets.items() if b.changed]
+    _write(connection, "write_buckets", rows, 4)
+
+
+def _write(
+    connection: Connection, statement: str, rows: Sequence[Sequence[Any]], width: int, *first: Any
 ) -> None:
-    rows = [(w.client_id, w.currency, AVAILABLE, w.available, w.status, w.version) for w in wallets]
     if rows:
-        _call(connection, statement, now, *_columns(rows, 6))
+        _call(connection, statement, *first, *_columns(rows, width))
 
 
 def _copy(
@@ -180,6 +262,13 @@ def _copy(
 
 def _call(connection: Connection, statement: str, *parameters: Any) -> Cursor[Any]:
     return connection.execute(_SQL[statement], parameters, prepare=True, binary=True)
+
+
+def _call_for(
+    connection: Connection, statement: str, keys: set[tuple[str, str]]
+) -> Iterable[tuple[Any, ...]]:
+    """A statement that most batches have no use for: they do not wait for it, either."""
+    return _call(connection, statement, *_columns(sorted(keys), 2)) if keys else ()
 
 
 def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[str | list[Any]]:

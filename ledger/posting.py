@@ -8,9 +8,15 @@ HELD = "held"
 ESCROW = "escrow"
 # The counterparty's available account.
 PEER = "peer"
+# The account of the merchant whom a payment names.
+MERCHANT = "merchant"
 # System accounts; they have no row, and may go below zero (the treasury is where money comes from).
 TREASURY = "treasury"
 CASH = "cash"
+SALES = "sales"
+PROMOTIONS = "promotions"
+LOYALTY = "loyalty"
+REVENUE = "revenue"
 
 CLIENT_KINDS = frozenset({AVAILABLE, HELD, ESCROW, PEER})
 
@@ -32,5 +38,20 @@ POSTINGS: dict[str, Posting] = {
     "debit": Posting(AVAILABLE, TREASURY),
     "deposit": Posting(CASH, AVAILABLE, makes_wallet=True),
     "withdraw": Posting(AVAILABLE, CASH),
+    "top_up": Posting(SALES, AVAILABLE, makes_wallet=True),
+    "bonus": Posting(PROMOTIONS, AVAILABLE, makes_wallet=True),
+    "loyalty": Posting(LOYALTY, AVAILABLE, makes_wallet=True),
+    "spend": Posting(AVAILABLE, REVENUE),
+    "payment": Posting(AVAILABLE, MERCHANT),
     "transfer": Posting(AVAILABLE, PEER),
 }
+
+# Movements of a hold: made, captured, and released by a command or by its expiry.
+HOLD = Posting(AVAILABLE, HELD)
+CAPTURE = Posting(HELD, REVENUE)
+RELEASE = Posting(HELD, AVAILABLE)
+
+# Types whose money a refund takes back along the way it went; a transfer's only where the operator
+# allows it, since it takes from the recipient.
+REFUNDABLE = frozenset({"spend", "payment", "debit", "withdraw", "capture"})
+REFUNDABLE_TRANSFER = "transfer"

@@ -25,13 +25,16 @@ class ClientRow(NamedTuple):
 
 
 class WalletRow(NamedTuple):
-    """One wallet as it stands; both balances in minor units."""
+    """One wallet as it stands or stood; both balances in minor units.
+
+    `version` is None where it is told from the journal.
+    """
 
     currency: str
     balance: int
     held: int
     status: str
-    version: int
+    version: int | None
     updated_at: datetime
 
 
@@ -39,7 +42,7 @@ class HistoryRow(NamedTuple):
     """One transaction as the client sees it; amount and balances in minor units."""
 
     transaction_id: int
-    command_id: str
+    command_id: str | None
     type: str
     status: str
     reason: str | None
@@ -76,6 +79,19 @@ def view(connection: Connection, client_id: str, *, page_size: int) -> ClientVie
             wallets(connection, client_id),
             history(connection, client_id, page_size=page_size),
         )
+
+
+def view_at(connection: Connection, client_id: str, at: datetime) -> ClientView:
+    """The client's wallets as they stood at that moment, by the journal; without transactions.
+
+    The profile is today's. Needs no transaction: what is past does not change. Raises
+    psycopg.Error.
+    """
+    parameters = {"client_id": client_id, "at": at}
+    row = connection.execute(_SQL["client_at"], parameters).fetchone()
+    rows = connection.execute(_SQL["wallets_at"], parameters)
+    found = None if row is None else ClientRow._make(row)
+    return ClientView(found, [WalletRow._make(wallet) for wallet in rows], [])
 
 
 def wallets(connection: Connection, client_id: str) -> list[WalletRow]:

@@ -93,3 +93,12 @@ class Envelope(BaseModel):
 
 class Query(Envelope):
     """A command that only asks: it is answered, not remembered, and its id stays free."""
+
+
+class Reference(Envelope):
+    """A command about an earlier one, whose currency is its own."""
+
+    currency: Currency | None = Field(
+        None,
+        description="a string; that of the command it refers to. It may be left out",
+    )

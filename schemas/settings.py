@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +28,20 @@ def _libpq(value: SecretStr) -> SecretStr:
     if not text.startswith(("postgresql://", "postgres://")) and "=" not in text:
         raise ValueError("it is no connection string of libpq's")
     return value
+
+
+_PERIODS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000, "day": 86_400_000}
+_RATE = re.compile(r"([1-9][0-9]{0,8})/(s|min|h|day)")
+
+
+def _rate(value: object) -> object:
+    """`100/min` as (100, 60000): a number, and a period in milliseconds."""
+    if not isinstance(value, str):
+        return value
+    found = _RATE.fullmatch(value)
+    if found is None:
+        raise ValueError("it is no rate")
+    return int(found[1]), _PERIODS_MS[found[2]]
 
 
 _DatabaseUrl = Annotated[SecretStr, AfterValidator(_libpq)]
@@ -132,8 +146,20 @@ class Settings(BaseSettings):
     auto_create: bool = Field(
         True,
         validation_alias="WALLET_AUTO_CREATE",
-        description="Whether an applied credit or deposit makes a missing client and wallet: "
+        description="Whether an applied credit, deposit, top-up, bonus or loyalty makes a missing "
+        "client and wallet: true or false.",
+    )
+    transfer_refund: bool = Field(
+        False,
+        validation_alias="WALLET_TRANSFER_REFUND",
+        description="Whether a transfer can be refunded, which takes from its recipient: "
         "true or false.",
+    )
+    rate_limit: Annotated[tuple[int, int] | None, BeforeValidator(_rate)] = Field(
+        None,
+        validation_alias="WALLET_RATE_LIMIT",
+        description="How many commands of one client a topic takes, such as 100/min: a number and "
+        "s, min, h or day. Default: any number.",
     )
     group_protocol: Literal["classic", "consumer"] = Field(
         "classic",

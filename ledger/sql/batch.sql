@@ -3,20 +3,52 @@
 
 -- name: lock_accounts
 -- citus: FOR UPDATE over several shards is refused there; this statement is the one to exchange.
+-- Nothing but one unnest() may stand beside the accounts here: with a UNION ALL of two, an account that another batch was
+-- just changing was waited for and then left out (seen: its row was missing, and the wallet was to be opened again).
 SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, a.updated_at
 FROM unnest(%s::text[], %s::text[]) AS k (client_id, currency)
 JOIN accounts AS a ON a.client_id = k.client_id AND a.currency = coalesce(k.currency, a.currency)
 ORDER BY a.client_id, a.currency, a.kind
 FOR NO KEY UPDATE OF a
 
+-- name: recipients
+-- Of transfers that may be taken back; read before the locks, which these wallets need, too. A journal row never changes.
+SELECT t.counterparty, t.currency
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, command_id)
+JOIN transactions AS t ON t.client_id = k.client_id AND t.command_id = k.command_id
+WHERE t.credit_kind = 'peer'
+
 -- name: known_commands
 -- Runs after the locks are held, so that it sees what a batch before it has committed.
 SELECT t.client_id, t.command_id, t.id, t.type, t.status, t.reason, t.detail, t.fingerprint, t.currency, t.amount,
-       t.debit_kind, t.credit_kind, t.counterparty, t.balance_before, t.balance_after, t.held_after,
-       t.peer_balance_after, t.reference, t.description, t.metadata::text, t.source_topic, t.source_partition,
+       t.debit_kind, t.credit_kind, t.counterparty, t.merchant_id, t.hold_id, t.original_command_id,
+       t.balance_before, t.balance_after, t.held_after, t.peer_balance_after, t.reference, t.description, t.metadata::text, t.source_topic, t.source_partition,
        t.source_offset, t.upstream_occurred_at, t.created_at
 FROM unnest(%s::text[], %s::text[]) AS k (client_id, command_id)
 JOIN transactions AS t ON t.client_id = k.client_id AND t.command_id = k.command_id
+
+-- name: holds
+-- A hold changes only under the lock of its wallet.
+SELECT h.client_id, h.hold_id, h.currency, h.amount, h.status, h.command_id, h.expires_at, h.created_at, h.settled_at,
+       h.correlation_id, h.event_id
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, hold_id)
+JOIN holds AS h ON h.client_id = k.client_id AND h.hold_id = k.hold_id
+
+-- name: refunded
+-- Under the lock of the client's wallets, which every refund of theirs takes.
+SELECT k.client_id, k.command_id, r.amount
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, command_id)
+CROSS JOIN LATERAL (SELECT sum(t.amount)::bigint AS amount FROM transactions AS t
+                    WHERE t.client_id = k.client_id AND t.original_command_id = k.command_id
+                      AND t.original_command_id IS NOT NULL AND t.debit_kind IS NOT NULL) AS r
+WHERE r.amount IS NOT NULL
+
+-- name: lock_buckets
+SELECT b.client_id, b.topic, b.level, b.filled_at_ms
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, topic)
+JOIN rate_buckets AS b ON b.client_id = k.client_id AND b.topic = k.topic
+ORDER BY b.client_id, b.topic
+FOR NO KEY UPDATE OF b
 
 -- name: take_ids
 -- The clock is read here, under the locks: the times of an account's rows rise as their ids do.
@@ -36,12 +68,13 @@ WHERE c.email IS NOT NULL AND lower(c.email) = ANY (%s::text[]) OR c.phone IS NO
 
 -- name: history
 -- What queries will show: newest first, sent and received.
-SELECT k.client_id, k.currency, t.client_id, t.command_id, t.id, t.type, t.status, t.reason, t.detail, t.fingerprint, t.currency, t.amount,
-       t.debit_kind, t.credit_kind, t.counterparty, t.balance_before, t.balance_after, t.held_after,
-       t.peer_balance_after, t.reference, t.description, t.metadata::text, t.source_topic, t.source_partition,
+SELECT k.client_id, k.currency, k.before_id,
+       t.client_id, t.command_id, t.id, t.type, t.status, t.reason, t.detail, t.fingerprint, t.currency, t.amount,
+       t.debit_kind, t.credit_kind, t.counterparty, t.merchant_id, t.hold_id, t.original_command_id,
+       t.balance_before, t.balance_after, t.held_after, t.peer_balance_after, t.reference, t.description, t.metadata::text, t.source_topic, t.source_partition,
        t.source_offset, t.upstream_occurred_at, t.created_at
-FROM unnest(%s::text[], %s::text[]) AS k (client_id, currency)
-CROSS JOIN LATERAL history_page(k.client_id, k.currency, NULL, %s) AS t
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::integer[]) AS k (client_id, currency, before_id, page_size)
+CROSS JOIN LATERAL history_page(k.client_id, k.currency, k.before_id, k.page_size) AS t
 ORDER BY t.id DESC
 
 -- name: insert_clients
@@ -72,10 +105,41 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bi
     AS n (client_id, currency, kind, balance, status, version)
 WHERE a.client_id = n.client_id AND a.currency = n.currency AND a.kind = n.kind
 
+-- name: insert_holds
+INSERT INTO holds (client_id, hold_id, currency, amount, status, command_id, expires_at, created_at, settled_at,
+                   correlation_id, event_id)
+SELECT h.client_id, h.hold_id, h.currency, h.amount, h.status, h.command_id, h.expires_at, h.created_at, h.settled_at,
+       h.correlation_id, h.event_id
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[],
+            %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[])
+    AS h (client_id, hold_id, currency, amount, status, command_id, expires_at, created_at, settled_at,
+          correlation_id, event_id)
+ORDER BY h.client_id, h.hold_id
+
+-- name: settle_holds
+UPDATE holds AS h
+SET status = s.status, settled_at = s.settled_at
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[]) AS s (client_id, hold_id, status, settled_at)
+WHERE h.client_id = s.client_id AND h.hold_id = s.hold_id
+
+-- name: write_buckets
+INSERT INTO rate_buckets AS b (client_id, topic, level, filled_at_ms)
+SELECT n.client_id, n.topic, n.level, n.filled_at_ms
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS n (client_id, topic, level, filled_at_ms)
+ORDER BY n.client_id, n.topic
+ON CONFLICT (client_id, topic) DO UPDATE SET level = excluded.level, filled_at_ms = excluded.filled_at_ms
+
+-- name: due_holds
+-- Looked for without a lock: whoever finds one locks its wallet first and looks again. The statement's time, since the
+-- index can't be searched by clock_timestamp(), which may change from row to row.
+SELECT client_id, currency, hold_id FROM holds
+WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= statement_timestamp()
+ORDER BY expires_at LIMIT %s
+
 -- name: copy_transactions
 COPY transactions (client_id, command_id, id, type, status, reason, detail, fingerprint, currency, amount,
-                   debit_kind, credit_kind, counterparty, balance_before, balance_after, held_after,
-                   peer_balance_after, reference, description, metadata, source_topic, source_partition,
+                   debit_kind, credit_kind, counterparty, merchant_id, hold_id, original_command_id,
+                   balance_before, balance_after, held_after, peer_balance_after, reference, description, metadata, source_topic, source_partition,
                    source_offset, upstream_occurred_at, created_at)
 FROM STDIN (FORMAT binary)
 

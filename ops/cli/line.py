@@ -98,7 +98,7 @@ def _result(value: dict[str, Any]) -> Text:
     if value["amount"] is not None:
         line.append(f"  {money(value['amount'], value['currency'])}")
     if value["counterparty"] is not None:
-        direction = "from" if value["type"] == "transfer_received" else "to"
+        direction = "from" if value["type"] in {"transfer_received", "refund"} else "to"
         line.append(f" {direction} {value['counterparty']}")
     if value.get("wallets") is not None:
         line.append_text(_wallets(value["wallets"]))

@@ -27,7 +27,11 @@ _EPILOG = examples(
     "wallet send debit alice 5 --id refund-17 --wait --json",
     'wallet send register_client bob --name "Bob" --email bob@example.org',
     "wallet send open_wallet bob --currency EUR --wait",
+    "wallet send hold alice 20 --hold room-7 --expires-at 2026-03-01T12:00:00Z --wait",
+    "wallet send capture alice 15 --hold room-7 --wait",
+    "wallet send refund alice --original cli-5f0c1a2b3d4e --wait",
     "wallet send get_wallet alice --wait",
+    "wallet send get_history alice --limit 20 --wait",
 )
 
 
@@ -43,48 +47,87 @@ def _option(metavar: str, help_text: str, *names: str) -> Any:
     return typer.Option(*names, metavar=metavar, help=help_text, show_default=False)
 
 
+_Type = Annotated[str, typer.Argument(metavar="TYPE", help=f"One of {', '.join(_ALL_TYPES)}.")]
+_Client = Annotated[
+    str, typer.Argument(metavar="CLIENT", help="The client's id: the record's key.")
+]
+_Amount = Annotated[
+    str | None,
+    typer.Argument(metavar="AMOUNT", help="Such as 100.50, where the type moves money."),
+]
+_Currency = Annotated[
+    str | None,
+    _option("CODE", "Default: WALLET_DEFAULT_CURRENCY, or that of what is referred to."),
+]
+_Id = Annotated[
+    str | None,
+    _option(
+        "ID",
+        "The command_id; a new one by default. The same again is not applied again,"
+        " its first outcome is repeated.",
+        "--id",
+    ),
+]
+_To = Annotated[str | None, _option("CLIENT", "transfer: who receives.", "--to")]
+_Merchant = Annotated[str | None, _option("ID", "payment: who is paid.", "--merchant")]
+_Original = Annotated[str | None, _option("ID", "refund: the command_id refunded.", "--original")]
+_Hold = Annotated[
+    str | None,
+    _option("ID", "hold, capture, release: the hold; of a new one, default the --id.", "--hold"),
+]
+_Expires = Annotated[
+    str | None, _option("TIME", "hold: when it releases itself: 2026-03-01T12:00:00Z.")
+]
+_Limit = Annotated[
+    int | None, _option("COUNT", "get_history: transactions on a page, 1 to 100; default 50.")
+]
+_Before = Annotated[
+    str | None, _option("ID", "get_history: the transaction_id that the page ends before.")
+]
+_Name = Annotated[str | None, _option("NAME", "register_client: the client's name.")]
+_Email = Annotated[str | None, _option("EMAIL", "register_client: nobody else's.")]
+_Phone = Annotated[
+    str | None, _option("PHONE", "register_client: such as +4915112345678; nobody else's.")
+]
+_Text = Annotated[str | None, _option("TEXT", "Up to 255 characters.")]
+_Metadata = Annotated[
+    list[str] | None, _option("KEY=VALUE", "Your own; may be given several times.")
+]
+_Occurred = Annotated[
+    str | None, _option("TIME", "When it happened upstream: 2026-03-01T12:00:00Z.")
+]
+_Topic = Annotated[
+    str | None,
+    _option("TOPIC", f"{' or '.join(INPUTS)}; by default the first that knows the type."),
+]
+_Wait = Annotated[bool, typer.Option("--wait", help="Wait for the result and show it.")]
+_Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long --wait waits.")]
+
+
 def _send(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help=f"One of {', '.join(_ALL_TYPES)}.")],
-    client: Annotated[
-        str, typer.Argument(metavar="CLIENT", help="The client's id: the record's key.")
-    ],
-    amount: Annotated[
-        str | None,
-        typer.Argument(metavar="AMOUNT", help="Such as 100.50, where the type moves money."),
-    ] = None,
+    type_: _Type,
+    client: _Client,
+    amount: _Amount = None,
     *,
-    currency: Annotated[str | None, _option("CODE", "Default: WALLET_DEFAULT_CURRENCY.")] = None,
-    id_: Annotated[
-        str | None,
-        _option(
-            "ID",
-            "The command_id; a new one by default. The same again is not applied again,"
-            " its first outcome is repeated.",
-            "--id",
-        ),
-    ] = None,
-    to: Annotated[str | None, _option("CLIENT", "transfer: who receives.", "--to")] = None,
-    name: Annotated[str | None, _option("NAME", "register_client: the client's name.")] = None,
-    email: Annotated[str | None, _option("EMAIL", "register_client: nobody else's.")] = None,
-    phone: Annotated[
-        str | None, _option("PHONE", "register_client: such as +4915112345678; nobody else's.")
-    ] = None,
-    reference: Annotated[str | None, _option("TEXT", "Up to 255 characters.")] = None,
-    description: Annotated[str | None, _option("TEXT", "Up to 255 characters.")] = None,
-    metadata: Annotated[
-        list[str] | None, _option("KEY=VALUE", "Your own; may be given several times.")
-    ] = None,
-    occurred_at: Annotated[
-        str | None, _option("TIME", "When it happened upstream: 2026-03-01T12:00:00Z.")
-    ] = None,
-    topic: Annotated[
-        str | None,
-        _option("TOPIC", f"{' or '.join(INPUTS)}; by default the first that knows the type."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and show it.")] = False,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="How long --wait waits.")
-    ] = 30.0,
+    currency: _Currency = None,
+    id_: _Id = None,
+    to: _To = None,
+    merchant: _Merchant = None,
+    original: _Original = None,
+    hold: _Hold = None,
+    expires_at: _Expires = None,
+    limit: _Limit = None,
+    before: _Before = None,
+    name: _Name = None,
+    email: _Email = None,
+    phone: _Phone = None,
+    reference: _Text = None,
+    description: _Text = None,
+    metadata: _Metadata = None,
+    occurred_at: _Occurred = None,
+    topic: _Topic = None,
+    wait: _Wait = False,
+    timeout: _Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
     """Publish one command. With --wait: 0 applied or answered, 1 rejected, dead, or no answer.
@@ -98,6 +141,12 @@ def _send(
         "amount": amount,
         "currency": currency,
         "to_client_id": to,
+        "merchant_id": merchant,
+        "original_command_id": original,
+        "hold_id": hold,
+        "expires_at": expires_at,
+        "limit": limit,
+        "before": before,
         "name": name,
         "email": email,
         "phone": phone,
@@ -139,7 +188,13 @@ def _metadata(pairs: list[str]) -> dict[str, str] | None:
 def _check_fields(type_: str, input_topic: str, value: dict[str, Any]) -> None:
     """UsageError for what the type does not take, or can't do without: a slip, not a command."""
     fields = _TYPES[input_topic][type_].model_fields
-    option = {"to_client_id": "--to", "amount": "AMOUNT"}
+    option = {
+        "amount": "AMOUNT",
+        "to_client_id": "--to",
+        "merchant_id": "--merchant",
+        "original_command_id": "--original",
+        "hold_id": "--hold",
+    }
     wrong = [option.get(f, f"--{f.replace('_', '-')}") for f in value if f not in fields]
     if wrong:
         raise UsageError(f"{type_} takes no {' and no '.join(wrong)}")

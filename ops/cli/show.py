@@ -1,5 +1,6 @@
 """`wallet show`: a client's balances and newest transactions, as the ledger has them."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,14 +11,19 @@ from ledger.database import connect
 from ledger.migration import pending
 from ops.cli import place
 from ops.cli.account import transaction_table, wallet_table
-from ops.cli.failure import VerbError
+from ops.cli.failure import UsageError, VerbError
 from ops.cli.screen import console, print_json, safe
 from ops.cli.transaction import amount_text, transaction_object
 from ops.cli.verb import Json, examples, single
 from ops.readiness import check_migrations
-from schemas.moment import format_moment
+from schemas.moment import format_moment, parse_moment
 
-_EPILOG = examples("wallet show alice", "wallet show alice --last 50", "wallet show alice --json")
+_EPILOG = examples(
+    "wallet show alice",
+    "wallet show alice --last 50",
+    "wallet show alice --at 2026-03-01T12:00:00Z",
+    "wallet show alice --json",
+)
 
 
 def _show(
@@ -26,18 +32,30 @@ def _show(
         int,
         typer.Option(min=0, max=1000, metavar="COUNT", help="How many transactions, newest first."),
     ] = 10,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="The balances as they stood then, by the journal: 2026-03-01T12:00:00Z.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show a client's profile, wallets and newest transactions, refused ones too.
 
     It asks the ledger itself, so it is newer than any topic. Exit 1 if there is no such client.
     """
+    moment = None if at is None else _moment(at)
     found = place.database()
     check_migrations(pending(found.database_url))
     with connect(
         found.database_url, application_name="wallet-show", long_queries=True
     ) as connection:
-        view = query.view(connection, client, page_size=last)
+        if moment is None:
+            view = query.view(connection, client, page_size=last)
+        else:
+            view = query.view_at(connection, client, moment)
         currencies = query.currencies(connection)
     shown = _object(client, view, currencies)
     if as_json and (view.client or view.history):
@@ -45,10 +63,20 @@ def _show(
     elif view.client or view.history:
         _print(shown)
     if view.client is None:
-        raise VerbError(_absence(client, refused=bool(view.history)))
+        when = None if moment is None else format_moment(moment)
+        raise VerbError(_absence(client, when, refused=bool(view.history)))
 
 
-def _absence(client: str, *, refused: bool) -> str:
+def _moment(text: str) -> datetime:
+    moment = parse_moment(text)
+    if moment is None:
+        raise UsageError(f"--at takes an RFC 3339 time such as 2026-03-01T12:00:00Z, not {text!r}")
+    return moment
+
+
+def _absence(client: str, when: str | None, *, refused: bool) -> str:
+    if when is not None:
+        return f"there was no client {client!r} at {when}"
     sentence = f"there is no client {client!r}"
     if refused:
         return f"{sentence}: what is shown was refused, and a refused command makes no client"

@@ -22,7 +22,9 @@ from consumers.failure import WorkerStoppedError
 from consumers.worker import Worker
 from ledger.book import Book
 from ledger.command import Command
-from ledger.decision import Decision, Rules, decide
+from ledger.decision import decide
+from ledger.outcome import Decision
+from ledger.rule import Rules
 from schemas.topic import WALLET_COMMAND
 from tests.producers.world import eventually
 from tests.scene import Scene, command

@@ -10,10 +10,11 @@ import psycopg
 
 from consumers.batch import Item, Ledger
 from consumers.decode import Decoder
+from consumers.expiry import release_expired
 from ledger import position
 from ledger.currency import Currencies
-from ledger.decision import Rules
 from ledger.position import Claim
+from ledger.rule import Rules
 from schemas.topic import WALLET_COMMAND
 
 _TAKE_OUTBOX = """
@@ -43,6 +44,15 @@ class Bookkeeper:
         if items:
             key = (WALLET_COMMAND, self.position.partition)
             self._ledger.apply(items, {key: self.position})
+        return self._outbox()
+
+    def sweep(self) -> list[dict[str, Any]]:
+        """Release what is due, as a worker does every second; gives the outbox."""
+        while release_expired(self._ledger):
+            pass
+        return self._outbox()
+
+    def _outbox(self) -> list[dict[str, Any]]:
         rows = self.connection.execute(_TAKE_OUTBOX).fetchall()
         return [
             {

@@ -2,81 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-LIMIT = 9_000_000_000_000_000
-RECENT = 10
-
-# Contract §3, as far as the types of today go.
-REASONS = (
-    "idempotency_conflict", "invalid_request", "unknown_currency", "invalid_amount",
-    "client_exists", "email_taken", "phone_taken", "wallet_exists", "client_not_found",
-    "wallet_not_found", "wallet_closed", "wallet_frozen", "same_wallet", "recipient_not_found",
-    "balance_limit", "insufficient_funds",
-)  # fmt: skip
-# What the edge finds out before any wallet is looked at.
-FAULTS = ("invalid_request", "unknown_currency", "invalid_amount")
-# Contract §2: which system account gives, or receives.
-GIVING = {"credit": "treasury", "deposit": "cash"}
-TAKING = {"debit": "treasury", "withdraw": "cash"}
-
-
-class Sent(NamedTuple):
-    """A command as its sender means it; `fault` is what is wrong with it by itself."""
-
-    client: str
-    id: str
-    type: str
-    currency: str | None = None
-    amount: int | None = None
-    to: str | None = None
-    name: str | None = None
-    email: str | None = None
-    phone: str | None = None
-    fault: str | None = None
-
-
-class Shown(NamedTuple):
-    """A line of a wallet's history, as that wallet's client sees it."""
-
-    id: str
-    type: str
-    status: str
-    reason: str | None
-    before: int | None
-    after: int | None
-    counterparty: str | None
-
-
-class Outcome(NamedTuple):
-    """What the sender is told; for queries `wallets` (currency, balance, status) and `recent`."""
-
-    status: str
-    reason: str | None = None
-    before: int | None = None
-    after: int | None = None
-    duplicate: bool = False
-    wallets: tuple[tuple[str, int, str], ...] | None = None
-    recent: tuple[Shown, ...] | None = None
-
-
-@dataclass
-class Wallet:
-    """One client's money of one currency."""
-
-    balance: int = 0
-    status: str = "open"
-
-
-@dataclass
-class Client:
-    """A client; one that money made is not registered yet."""
-
-    registered: bool = False
-    email: str | None = None
-    phone: str | None = None
+from tests.ledger.objection import against
+from tests.ledger.term import (
+    FAULTS,
+    GIVING,
+    QUERIES,
+    REASONS,
+    STATUSES,
+    TAKING,
+    Client,
+    Hold,
+    Outcome,
+    Sent,
+    Shown,
+    Taken,
+    Wallet,
+)
 
 
 @dataclass
@@ -84,6 +27,10 @@ class Model:
     """All clients and wallets; `auto_create` as the contract has it."""
 
     auto_create: bool = True
+    transfer_refund: bool = False
+    holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
+    taken: dict[tuple[str, str], Taken] = field(default_factory=dict)
+    moved: dict[tuple[str, str], str] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
     wallets: dict[tuple[str, str], Wallet] = field(default_factory=dict)
     system: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -97,105 +44,139 @@ class Model:
             if earlier[0] == sent:
                 return earlier[1]._replace(duplicate=True)
             return self._rejected(sent, "idempotency_conflict")
-        reasons = set(self._reasons(sent))
+        reasons = set(against(self, sent))
         reason = next((code for code in REASONS if code in reasons), None)
-        if sent.type == "get_wallet":
+        if sent.type in QUERIES:
             return self._rejected(sent, reason) if reason else self._query(sent)
-        outcome = self._rejected(sent, reason) if reason else self._apply(sent)
-        self.kept[sent.client, sent.id] = sent, outcome._replace(duplicate=False)
-        self._show(sent, outcome)
+        currency = sent.currency if reason in FAULTS else self.currency_of(sent)
+        sent_as = sent._replace(currency=currency)
+        if reason is not None:
+            outcome = self._rejected(sent_as, reason)
+            self._show(sent_as, outcome)
+        else:
+            outcome = self._apply(sent_as)
+        self.kept[sent.client, sent.id] = sent, outcome
         return outcome
 
-    def _reasons(self, sent: Sent) -> Iterator[str]:
-        """Everything that speaks against the command, in no order."""
-        if sent.fault is not None:
-            yield sent.fault
-            return
-        if sent.type == "register_client":
-            yield from self._against_registering(sent)
-            return
-        wallet = self.wallets.get((sent.client, sent.currency or ""))
-        makes = sent.type in GIVING and self.auto_create
-        if sent.client not in self.clients and not makes:
-            yield "client_not_found"
-        if sent.type == "get_wallet":
-            if sent.currency is not None and wallet is None:
-                yield "wallet_not_found"
-            return
-        if wallet is not None and wallet.status == "closed":
-            yield "wallet_closed"
-        if sent.type == "open_wallet":
-            if wallet is not None and wallet.status != "closed":
-                yield "wallet_exists"
-            return
-        if wallet is None and not makes:
-            yield "wallet_not_found"
-        yield from self._against_moving(sent, wallet or Wallet())
+    def currency_of(self, sent: Sent) -> str | None:
+        """The command's currency: that of what it refers to, where it refers to something."""
+        hold = self.holds.get((sent.client, sent.hold or ""))
+        if sent.type in ("capture", "release") and hold is not None:
+            return hold.currency
+        return self.moved.get((sent.client, sent.original or ""), sent.currency)
 
-    def _against_registering(self, sent: Sent) -> Iterator[str]:
-        mine = self.clients.get(sent.client)
-        if mine is not None and mine.registered:
-            yield "client_exists"
-        others = [c for name, c in self.clients.items() if name != sent.client]
-        if sent.email and any((c.email or "").lower() == sent.email.lower() for c in others):
-            yield "email_taken"
-        if sent.phone and any(c.phone == sent.phone for c in others):
-            yield "phone_taken"
-
-    def _against_moving(self, sent: Sent, wallet: Wallet) -> Iterator[str]:
-        amount = sent.amount or 0
-        if sent.type in GIVING:
-            if wallet.balance + amount > LIMIT:
-                yield "balance_limit"
-            return
-        if wallet.status == "frozen":
-            yield "wallet_frozen"
-        if wallet.balance < amount:
-            yield "insufficient_funds"
-        if sent.type == "transfer":
-            if sent.to == sent.client:
-                yield "same_wallet"
-            peer = self.wallets.get((sent.to or "", sent.currency or ""))
-            opens = peer is None and self.auto_create and sent.to in self.clients
-            if not opens and (peer is None or peer.status == "closed"):
-                yield "recipient_not_found"
-            if peer is not None and peer.balance + amount > LIMIT:
-                yield "balance_limit"
+    def sweep(self) -> list[tuple[str, str]]:
+        """The holds whose time is over are released; which."""
+        released = []
+        for (client, name), hold in sorted(self.holds.items()):
+            if hold.due and hold.status == "open":
+                hold.status = "expired"
+                self._release(client, hold.currency, hold.amount, None, "hold_released")
+                released.append((client, name))
+        return released
 
     def _apply(self, sent: Sent) -> Outcome:
         if sent.type == "register_client":
             mine = self.clients.setdefault(sent.client, Client())
             mine.registered, mine.email, mine.phone = True, sent.email, sent.phone
-            return self._unchanged(sent, "applied", None)
+            return self._applied(sent, None)
         wallet = self._open(sent.client, sent.currency or "")
-        if sent.type == "open_wallet":
-            return self._unchanged(sent, "applied", None)
-        amount, before = sent.amount or 0, wallet.balance
+        before = wallet.balance
+        if not sent.type.endswith("_wallet"):
+            self.moved[sent.client, sent.id] = sent.currency or ""
+        if sent.type in STATUSES:
+            wallet.status = STATUSES[sent.type]
+        elif sent.type == "refund":
+            self._refund(sent, wallet)
+        elif sent.type in ("capture", "release"):
+            return self._settle(sent, wallet)
+        elif sent.type != "open_wallet":
+            self._move(sent, wallet)
+        return self._applied(sent, before)
+
+    def _move(self, sent: Sent, wallet: Wallet) -> None:
+        amount, currency = sent.amount or 0, sent.currency or ""
         wallet.balance += amount if sent.type in GIVING else -amount
         if sent.type == "transfer":
-            peer = self._open(sent.to or "", sent.currency or "")
-            peer.balance += amount
-            came = Shown(
-                sent.id, "transfer_received", "applied", None, peer.balance - amount, peer.balance,
-                sent.client,
-            )  # fmt: skip
-            self.history.append((sent.to or "", sent.currency, came))
+            self._reach(sent, sent.to or "", amount, "transfer_received")
+            self.taken[sent.client, sent.id] = Taken(sent.type, currency, amount, "", sent.to)
+        elif sent.type == "hold":
+            wallet.held += amount
+            name = sent.hold or sent.id
+            self.holds[sent.client, name] = Hold(currency, amount)
+        elif sent.type in TAKING:
+            account = TAKING[sent.type]
+            self.taken[sent.client, sent.id] = Taken(sent.type, currency, amount, account)
+            self._outside(account, currency, amount)
         else:
-            account = (GIVING | TAKING)[sent.type], sent.currency or ""
-            self.system[account] = self.system.get(account, 0) - (wallet.balance - before)
-        return Outcome("applied", None, before, wallet.balance)
+            self._outside(GIVING[sent.type], currency, -amount)
+
+    def _settle(self, sent: Sent, wallet: Wallet) -> Outcome:
+        hold, before = self.holds[sent.client, sent.hold or ""], wallet.balance
+        hold.status = "released" if sent.type == "release" else "captured"
+        if sent.type == "release":
+            self._release(sent.client, hold.currency, hold.amount, sent.id, "release")
+            return Outcome("applied", None, before, wallet.balance, held=wallet.held)
+        amount = hold.amount if sent.amount is None else sent.amount
+        if amount < hold.amount:
+            self._release(sent.client, hold.currency, hold.amount - amount, sent.id, "release")
+        wallet.held -= amount
+        self._outside("revenue", hold.currency, amount)
+        self.taken[sent.client, sent.id] = Taken("capture", hold.currency, amount, "revenue")
+        return self._applied(sent, wallet.balance)._replace(before=before)
+
+    def _release(
+        self, client: str, currency: str, amount: int, command: str | None, kind: str
+    ) -> None:
+        wallet = self.wallets[client, currency]
+        wallet.held -= amount
+        wallet.balance += amount
+        after = wallet.balance
+        shown = Shown(command, kind, "applied", None, after - amount, after, None)
+        self.history.append((client, currency, shown))
+
+    def _refund(self, sent: Sent, wallet: Wallet) -> None:
+        taken = self.taken[sent.client, sent.original or ""]
+        amount = taken.left if sent.amount is None else sent.amount
+        taken.left -= amount
+        wallet.balance += amount
+        if taken.to is not None:
+            self._reach(sent, taken.to, -amount, "transfer_reversed")
+        else:
+            self._outside(taken.account, taken.currency, -amount)
+
+    def _reach(self, sent: Sent, to: str, amount: int, kind: str) -> None:
+        """The other side of a transfer, or of its refund; `amount` is what it gains."""
+        peer = self._open(to, sent.currency or "")
+        peer.balance += amount
+        after = peer.balance
+        came = Shown(sent.id, kind, "applied", None, after - amount, after, sent.client)
+        self.history.append((to, sent.currency, came))
+
+    def _outside(self, account: str, currency: str, amount: int) -> None:
+        key = account, currency
+        self.system[key] = self.system.get(key, 0) + amount
 
     def _open(self, client: str, currency: str) -> Wallet:
         self.clients.setdefault(client, Client())
         return self.wallets.setdefault((client, currency), Wallet())
+
+    def _applied(self, sent: Sent, before: int | None) -> Outcome:
+        """What is told of an applied command, and shown in the wallet's history."""
+        outcome = self._unchanged(sent, "applied", None)
+        if before is not None:
+            outcome = outcome._replace(before=before)
+        self._show(sent, outcome)
+        return outcome
 
     def _rejected(self, sent: Sent, reason: str) -> Outcome:
         return self._unchanged(sent, "rejected", reason)
 
     def _unchanged(self, sent: Sent, status: str, reason: str | None) -> Outcome:
         wallet = self.wallets.get((sent.client, sent.currency or ""))
-        balance = None if wallet is None else wallet.balance
-        return Outcome(status, reason, balance, balance)
+        if wallet is None:
+            return Outcome(status, reason)
+        return Outcome(status, reason, wallet.balance, wallet.balance, held=wallet.held)
 
     def _query(self, sent: Sent) -> Outcome:
         wallets = tuple(
@@ -208,13 +189,18 @@ class Model:
             for client, currency, shown in reversed(self.history)
             if client == sent.client and sent.currency in {None, currency}
         ]
+        limit = sent.limit or QUERIES[sent.type]
         return self._unchanged(sent, "answered", None)._replace(
-            wallets=wallets, recent=tuple(mine[:RECENT])
+            wallets=wallets,
+            recent=tuple(mine[:limit]),
+            has_more=sent.type == "get_history" and len(mine) > limit,
         )
 
     def _show(self, sent: Sent, outcome: Outcome) -> None:
+        taken = self.taken.get((sent.client, sent.original or ""))
+        refunded = outcome.status == "applied" and sent.type == "refund" and taken is not None
         shown = Shown(
             sent.id, sent.type, outcome.status, outcome.reason, outcome.before, outcome.after,
-            sent.to,
+            taken.to if refunded and taken is not None else sent.to,
         )  # fmt: skip
         self.history.append((sent.client, sent.currency, shown))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.ledger.model import FAULTS, LIMIT, Sent
+from tests.ledger.term import FAULTS, GIVING, LIMIT, Sent
 
 CLIENTS = ("a", "b", "c", "d")
 CURRENCIES = ("USD", "EUR")
@@ -22,91 +23,100 @@ class Status(NamedTuple):
     status: str
 
 
-Step = Sent | Status
+class Due(NamedTuple):
+    """The hold's time is over from here on, if it has one of this name that is open."""
+
+    client: str
+    hold: str
+
+
+class Sweep(NamedTuple):
+    """The worker's look for holds whose time is over."""
+
+
+Step = Sent | Status | Due | Sweep
 Script = list[Step]
 
+HOLDS = ("h1", "h2", "h3")
+
+_GIVEN = sorted(GIVING)
+_TAKEN = ["debit", "withdraw", "spend", "payment"]
 _KINDS = (
-    "credit", "debit", "deposit", "withdraw", "transfer", "transfer", "register_client",
-    "open_wallet", "get_wallet",
+    *_GIVEN, *_TAKEN, "transfer", "transfer", "register_client", "open_wallet", "get_wallet",
+    "get_history", "hold", "hold", "capture", "release", "refund", "refund", "refund",
+    "freeze_wallet", "unfreeze_wallet", "unfreeze_wallet", "close_wallet",
 )  # fmt: skip
 
-_client = st.sampled_from(CLIENTS)
-_currency = st.sampled_from(CURRENCIES)
-_id = st.integers(1, 15).map(str)
-_amount = st.sampled_from(AMOUNTS)
-_fault = st.sampled_from((*[None] * 20, *FAULTS))
 
-_movement = st.builds(
-    lambda *given: Sent(*given[:5])._replace(fault=given[5]),
-    _client,
-    _id,
-    st.sampled_from(("credit", "debit", "deposit", "withdraw")),
-    _currency,
-    _amount,
-    _fault,
-)
-_transfer = st.builds(
-    lambda *given: Sent(*given[:6])._replace(fault=given[6]),
-    _client,
-    _id,
-    st.just("transfer"),
-    _currency,
-    _amount,
-    _client,
-    _fault,
-)
-_registration = st.builds(
-    lambda client, number, email, phone, fault: Sent(
-        client, number, "register_client", "USD", None, None, "Ann", email, phone, fault
-    ),
-    _client,
-    _id,
-    st.sampled_from((None, "x@y.org", "X@y.org", "z@y.org")),
-    st.sampled_from((None, "+491", "+492")),
-    st.sampled_from((None, None, None, "invalid_request")),
-)
-_opening = st.tuples(_client, _id, st.just("open_wallet"), _currency).map(lambda made: Sent(*made))
-_query = st.tuples(_client, _id, st.just("get_wallet"), st.sampled_from((None, *CURRENCIES))).map(
-    lambda made: Sent(*made)
-)
-_status = st.builds(
-    Status, _client, _currency, st.sampled_from(("open", "open", "frozen", "closed"))
-)
+class _Pick:
+    """Draws one of several: by Hypothesis, which can shrink, or by a plain generator."""
+
+    def __init__(self, choose: Callable[[Sequence[Any]], Any], ids: int) -> None:
+        self.choose, self._ids = choose, range(ids)
+
+    def step(self) -> Step:
+        roll = self.choose(range(30))
+        client, currency = self.choose(CLIENTS), self.choose(CURRENCIES)
+        if roll == 0:
+            return Status(
+                client, currency, self.choose(("open", "open", "open", "frozen", "closed"))
+            )
+        if roll == 1:
+            return Due(client, self.choose(HOLDS))
+        return Sweep() if roll == 2 else self._sent(client, currency)
+
+    def _sent(self, client: str, currency: str) -> Sent:
+        choose, kind = self.choose, self.choose(_KINDS)
+        # Settling has ids of its own, so that it finds more to settle than it uses up.
+        name = "s" if kind in ("capture", "refund") else ""
+        sent = Sent(client, f"{name}{choose(self._ids)}", kind, currency)
+        if kind == "register_client":
+            email, phone = choose((None, "x@y.org", "X@y.org", "z@y.org")), choose((None, "+491"))
+            return sent._replace(currency="USD", name="Ann", email=email, phone=phone)
+        if kind == "get_wallet":
+            return sent._replace(currency=choose((None, currency)))
+        if kind == "get_history":
+            return sent._replace(currency=choose((None, currency)), limit=choose((None, 1, 3)))
+        if kind.endswith("_wallet"):
+            return sent
+        if kind == "release":
+            return sent._replace(hold=choose(HOLDS), currency=choose((None, None, currency)))
+        sent = self._referring(sent._replace(amount=choose(AMOUNTS)))
+        return _readable(sent._replace(fault=choose((*[None] * 20, *FAULTS))))
+
+    def _referring(self, sent: Sent) -> Sent:
+        choose = self.choose
+        if sent.type == "transfer":
+            return sent._replace(to=choose(CLIENTS))
+        if sent.type == "payment":
+            return sent._replace(merchant="m1")
+        if sent.type == "hold":
+            hold, late = choose((None, *HOLDS)), choose((False, False, False, True))
+            return sent._replace(hold=hold, late=late)
+        if sent.type not in ("capture", "refund"):
+            return sent
+        amount, currency = choose((None, sent.amount)), choose((None, None, sent.currency))
+        sent = sent._replace(amount=amount, currency=currency)
+        if sent.type == "capture":
+            return sent._replace(hold=choose(HOLDS))
+        return sent._replace(original=str(choose(self._ids)))
 
 
-def _readable(made: Step) -> Step:
+def _readable(made: Sent) -> Sent:
     """A fault's command without what the fault has made unreadable."""
-    if isinstance(made, Status) or made.fault is None:
-        return made
     if made.fault == "unknown_currency":
         return made._replace(currency="ZZZ", amount=None)
     return made._replace(amount=None) if made.fault == "invalid_amount" else made
 
 
-_any: st.SearchStrategy[Step] = st.one_of(
-    _movement, _movement, _transfer, _transfer, _registration, _opening, _query, _status
-)
-# A plain list strategy makes five steps or so; a history worth asking for takes more.
-scripts: st.SearchStrategy[Script] = st.integers(0, 40).flatmap(
-    lambda size: st.lists(_any.map(_readable), min_size=size, max_size=size)
-)
+@st.composite
+def _steps(draw: st.DrawFn) -> Step:
+    return _Pick(lambda options: draw(st.sampled_from(options)), ids=15).step()
+
+
+scripts: st.SearchStrategy[Script] = st.lists(_steps(), max_size=40)
 
 
 def random_step(random: Random) -> Step:
     """A step by a plain generator, for scripts longer than Hypothesis likes to make them."""
-    client, currency = random.choice(CLIENTS), random.choice(CURRENCIES)
-    if random.random() < 0.03:
-        return Status(client, currency, random.choice(("open", "open", "frozen", "closed")))
-    number, amount = str(random.randrange(400)), random.choice(AMOUNTS)
-    kind = random.choice(_KINDS)
-    sent = Sent(client, number, kind, currency)
-    if kind == "register_client":
-        email, phone = random.choice((None, "x@y.org", "X@y.org")), random.choice((None, "+491"))
-        return sent._replace(currency="USD", name="Ann", email=email, phone=phone)
-    if kind == "get_wallet":
-        return sent._replace(currency=random.choice((None, currency)))
-    if kind == "open_wallet":
-        return sent
-    to = random.choice(CLIENTS) if kind == "transfer" else None
-    fault = random.choice((*[None] * 20, *FAULTS))
-    return _readable(sent._replace(amount=amount, to=to, fault=fault))
+    return _Pick(random.choice, ids=200).step()

@@ -13,9 +13,12 @@ import pytest
 
 from ledger.book import Book, Client, Wallet
 from ledger.command import Command, Profile, Source
-from ledger.decision import RECENT_COUNT, Decision, Rules, decide
+from ledger.decision import decide
 from ledger.money import AMOUNT_MINOR_MAX
+from ledger.outcome import Decision
+from ledger.question import RECENT_COUNT
 from ledger.refusal import Refusal
+from ledger.rule import Rules
 
 _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _LATER = datetime(2026, 3, 1, 13, tzinfo=UTC)
@@ -39,7 +42,10 @@ def _book(**wallets: Wallet) -> Book:
     book = Book(_LATER, itertools.count(1))
     book.clients = {name: Client(name, registered=True, stored=True) for name in ("alice", "bob")}
     book.wallets = {"alice": wallets, "bob": {"USD": _wallet(0, client="bob")}}
-    book.history = {("alice", None): deque(), ("alice", "USD"): deque(), ("bob", None): deque()}
+    book.history = {
+        "alice": {(None, None): deque(), ("USD", None): deque()},
+        "bob": {(None, None): deque()},
+    }
     return book
 
 
@@ -90,7 +96,8 @@ def test_a_transfer_is_one_movement_that_both_wallets_show() -> None:
     assert (kept.balance_before, kept.balance_after, kept.peer_balance_after) == (1000, 700, 300)
     assert decision.peer_held == 0
     assert book.wallets["bob"]["USD"].available == 300
-    assert book.history["bob", None][0] is book.history["alice", None][0] is kept
+    assert book.history["bob"][None, None][0] is kept
+    assert book.history["alice"][None, None][0] is kept
 
 
 def test_a_transfer_opens_the_missing_wallet_of_a_known_client() -> None:

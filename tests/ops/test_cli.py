@@ -91,7 +91,7 @@ def test_the_overview_imports_no_library_of_kafkas_or_postgres() -> None:
         (["send", "transfer", "alice", "5"], "transfer needs --to"),
         (["send", "deposit", "alice", "5", "--to", "bob"], "deposit takes no --to"),
         (["send", "get_wallet", "alice", "5"], "get_wallet takes no AMOUNT"),
-        (["send", "depositt", "alice", "5"], "there is no type 'depositt'; there are credit,"),
+        (["send", "depositt", "alice", "5"], "there is no type 'depositt'; there are bonus,"),
         (["send", "credit", "a", "5", "--topic", "order-request"], "there are get_wallet"),
         (["send", "credit", "a", "5", "--topic", "orders"], "--topic is one of wallet-command"),
         (["send", "credit", "a", "5", "--metadata", "x"], "--metadata takes KEY=VALUE"),
