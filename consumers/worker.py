@@ -250,7 +250,10 @@ def _consumer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 2_000,
     }
     if settings.group_protocol == "consumer":
-        return config | {"group.protocol": "consumer"}
+        # The same numbers of both topics to one worker. The broker's other assignor, like the
+        # classic sticky one, may give all of wallet-command to one of two workers (seen), which
+        # then has all the work.
+        return config | {"group.protocol": "consumer", "group.remote.assignor": "range"}
     return config | {
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": settings.session_timeout_ms,

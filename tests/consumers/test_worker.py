@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 
 import pytest
 from confluent_kafka import Producer
@@ -163,6 +164,9 @@ def test_workers_share_the_partitions_and_take_over_from_each_other(
             eventually(lambda: len(first.assignment.positions) == PARTITIONS, 30)
             send(1)
             scene.answered(40)
+            if protocol == "consumer":
+                topics = Counter(topic for topic, _ in second.assignment.positions)
+                assert set(topics.values()) == {PARTITIONS // 2}
         eventually(lambda: len(first.assignment.positions) == 2 * PARTITIONS, 30)
         send(2)
         answers = scene.answered(60)
