@@ -41,6 +41,7 @@ VERBS = {
     "offsets": Verb("ops.cli.offsets", _CARE, "The workers' positions, and setting them by hand."),
     "outbox": Verb("ops.cli.outbox", _CARE, "What the relay has still to publish."),
     "dlt": Verb("ops.cli.dlt", _CARE, "Dead letters: list, show, and send them again."),
+    "doctor": Verb("ops.cli.doctor", _CARE, "What is wrong with the surroundings, and what to do."),
 }
 
 _EPILOG = """\

@@ -46,6 +46,7 @@ LINES = [
     ["dlt", "list"],
     ["dlt", "show"],
     ["dlt", "replay"],
+    ["doctor"],
     ["verify"],
 ]
 

@@ -45,11 +45,3 @@ def test_what_can_be_no_unit_is_code_2(line: list[str], sentence: str) -> None:
     ran = Shell({}).wallet("currencies", *line)
     assert ran.returncode == 2
     assert sentence in ran.stderr
-
-
-def test_without_postgres_it_is_code_3() -> None:
-    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    for line in (["list"], ["add", "COIN", "0"]):
-        ran = Shell(away).wallet("currencies", *line)
-        assert ran.returncode == 3
-        assert "PostgreSQL can't be reached" in ran.stderr

@@ -82,10 +82,3 @@ def test_a_line_that_makes_no_sense_is_code_2(line: list[str], sentence: str) ->
     ran = Shell({}).wallet("history", "alice", *line)
     assert ran.returncode == 2
     assert sentence in ran.stderr
-
-
-def test_without_postgres_it_is_code_3() -> None:
-    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    ran = Shell(away).wallet("history", "alice")
-    assert ran.returncode == 3
-    assert "PostgreSQL can't be reached" in ran.stderr

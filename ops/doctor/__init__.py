@@ -1,0 +1,1 @@
+"""What may be wrong with a wallet's surroundings, and what to do about it."""

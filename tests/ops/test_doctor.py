@@ -1,0 +1,92 @@
+"""`wallet doctor`: what is broken is found, named, and comes with a remedy."""
+
+from __future__ import annotations
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from schemas.partition import partition_of
+from schemas.topic import WALLET_COMMAND
+from tests.ops.shell import Shell
+from tests.scene import Scene
+
+
+def test_a_sound_wallet_has_no_errors(desk: Shell) -> None:
+    found = desk.json("doctor")
+    assert found["healthy"]
+    assert {each["part"] for each in found["findings"]} == {"Kafka", "PostgreSQL", "Positions"}
+    assert "error" not in {each["level"] for each in found["findings"]}
+    checks = {each["check"] for each in found["findings"]}
+    assert {"topics", "partitioner", "rights", "fsync", "journal", "sequences", "clock"} <= checks
+    assert "0 error(s)" in desk.fine("doctor")  # the test's login is a superuser: a warning
+
+
+def test_what_is_broken_in_the_database_is_found(desk: Shell, scene: Scene) -> None:
+    with scene.connect() as session:
+        session.execute("ALTER SEQUENCE outbox_ids CACHE 50")
+        session.execute("GRANT UPDATE ON transactions TO wallet_runtime")
+        session.execute("REVOKE DELETE ON outbox FROM wallet_runtime")
+        session.execute("ALTER TABLE outbox SET (autovacuum_enabled = off)")
+        faults = _faults(desk)
+        assert "outbox_ids has CACHE 50" in faults["sequences"]
+        assert "UPDATE on transactions" in faults["journal"]
+        assert "outbox DELETE" in faults["rights"]
+        assert "not vacuumed" in faults["outbox"]
+        session.execute("REVOKE UPDATE ON transactions FROM wallet_runtime")
+        session.execute("ALTER TABLE transactions DISABLE TRIGGER transactions_append_only")
+        assert "trigger" in _faults(desk)["journal"]
+    ran = desk.wallet("doctor")
+    assert ran.returncode == 1
+    assert "→ ALTER SEQUENCE outbox_ids CACHE 1;" in ran.stdout
+
+
+def test_a_producer_that_does_not_partition_by_murmur2_is_found(desk: Shell, scene: Scene) -> None:
+    wrong = (partition_of(b"anna", 4) + 1) % 4
+    scene.publish_to(wrong, "anna", b"{}")
+    faults = _faults(desk)
+    assert f"wallet-command/{wrong}/0" in faults["partitioner"]
+
+
+def test_a_transaction_that_hangs_open_is_found(desk: Shell, scene: Scene) -> None:
+    topic = scene.topics.real(WALLET_COMMAND)
+    producer = Producer(
+        {**scene.settings.kafka_client(), "transactional.id": f"{scene.env.topic_prefix}hanging"}
+    )
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.produce(topic, b"{}", b"anna")
+    assert producer.flush(10) == 0
+    assert f"hangs open in {topic}/" in _faults(desk)["transactions"]
+    producer.abort_transaction(10)
+    assert desk.json("doctor")["healthy"]
+
+
+def test_topics_that_differ_are_found(
+    desk: Shell, shell: Shell, scene: Scene, admin_client: AdminClient
+) -> None:
+    ran = desk.wallet("doctor", WALLET_PARTITIONS="5")
+    assert ran.returncode == 1
+    assert "set WALLET_PARTITIONS=4" in ran.stdout
+    topic = scene.topics.real("order-result")
+    [gone] = admin_client.delete_topics([topic]).values()
+    gone.result(10)
+    assert f"{topic} is missing" in _faults(desk)["topics"]
+
+
+def test_each_server_that_is_away_is_told_and_code_3() -> None:
+    away = Shell(
+        {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    )
+    ran = away.wallet("doctor")
+    assert ran.returncode == 3
+    assert "Kafka at 127.0.0.1:1 can't be reached" in ran.stdout
+    assert "PostgreSQL can't be reached" in ran.stdout
+    assert Shell({}).wallet("doctor", "now").returncode == 2
+
+
+def _faults(desk: Shell) -> dict[str, str]:
+    """What is wrong, by check; each with a remedy."""
+    ran = desk.json("doctor", code=1)
+    wrong = [each for each in ran["findings"] if each["level"] != "ok"]
+    assert all(each["remedy"] for each in wrong)
+    return {each["check"]: each["sentence"] for each in wrong}
