@@ -11,6 +11,7 @@ import psycopg
 
 from ops.bench.ground import Ground
 from ops.bench.measure import Plan
+from schemas.command import COMMANDS
 
 _POSTGRES = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_level",
@@ -43,6 +44,7 @@ def conditions(ground: Ground, plan: Plan) -> dict[str, Any]:
         "commands": plan.commands,
         "baseline_commands": plan.baseline_commands if plan.baseline else None,
         "mix": "40 % credit, 40 % debit, 20 % transfer",
+        "all_types": f"as many of each of {len(COMMANDS)} types, about" if plan.mixed else None,
     }
 
 

@@ -21,7 +21,8 @@ class Round:
     """Commands that waited in the topic, answered: `count` of them were counted, in `seconds`.
 
     `cpu` are the seconds used meanwhile, by part. `stages` are what the workers' stages took over
-    all of the round's `records`, those before and after the counted ones included.
+    all of the round's `records`, those before and after the counted ones included; `load_cpu_s`
+    is what publishing all of them took.
     """
 
     count: int
@@ -29,6 +30,7 @@ class Round:
     cpu: Usage
     records: int = 0
     stages: Mapping[str, StageTime] = field(default_factory=dict)
+    load_cpu_s: float = 0.0
 
     @property
     def per_s(self) -> float | None:
@@ -90,12 +92,13 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that was measured. `baseline` is empty where it was left out.
+    """Everything that was measured. `mixed` and `baseline` are empty where they were left out.
 
-    `load` are CPU seconds of the load generator per 1,000 commands.
+    `load` are CPU seconds of the load generator per 1,000 commands, the mixed ones aside.
     """
 
     ours: Sequence[Round]
+    mixed: Sequence[Round]
     baseline: Sequence[Round]
     load_cpu_s_per_1000: float
     latency: Latency

@@ -1,16 +1,21 @@
-"""The load generator: credits, debits and transfers of made-up clients, at once or paced."""
+"""The load generator: commands of made-up clients, of three types or all, at once or paced."""
 
 import random
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
 from ops.bench.crew import tell
+from schemas.command import COMMANDS
 from schemas.settings import Settings
+
+# Begins the `kind` of commands of every type.
+MIXED: Final = "mixed-"
 
 _FLUSH_TIMEOUT_S = 60.0
 _TELL_EVERY = 5_000
@@ -33,7 +38,7 @@ def run_load(settings: Settings, arguments: dict[str, Any], stop: Event) -> None
     """
     load = Load(settings, arguments["topic"], paced="rate_per_s" in arguments)
     kind, clients, count = arguments["kind"], arguments["clients"], arguments["count"]
-    made = seeds(clients) if kind == "seed" else mix(kind, clients, count)
+    made = commands(kind, clients, count)
     started, cpu = time.monotonic(), time.process_time()
     if "rate_per_s" in arguments:
         sent, late_s = load.pace(made, arguments["rate_per_s"], stop)
@@ -52,6 +57,13 @@ def run_load(settings: Settings, arguments: dict[str, Any], stop: Event) -> None
     )
 
 
+def commands(kind: str, clients: int, count: int) -> Iterator[Command]:
+    """The commands of a kind: `seed`, one that begins with MIXED, or any other name."""
+    if kind == "seed":
+        return seeds(clients)
+    return mix_all(kind, clients, count) if kind.startswith(MIXED) else mix(kind, clients, count)
+
+
 def seeds(clients: int) -> Iterator[Command]:
     """A first credit for each client, which makes it."""
     for i in range(clients):
@@ -66,7 +78,7 @@ def mix(kind: str, clients: int, count: int) -> Iterator[Command]:
     rng = random.Random(kind)
     for i in range(count):
         client = rng.randrange(clients)
-        fields = {"type": "credit", "amount": f"{rng.randrange(1, 500) / 100:.2f}"}
+        fields = {"type": "credit", "amount": _amount(rng)}
         share = rng.random()
         if share >= 0.8 and clients > 1:
             to = (client + rng.randrange(1, clients)) % clients
@@ -74,6 +86,118 @@ def mix(kind: str, clients: int, count: int) -> Iterator[Command]:
         elif share >= 0.4:
             fields["type"] = "debit"
         yield _command(f"client-{client}", f"{kind}-{i:09d}", fields)
+
+
+def mix_all(kind: str, clients: int, count: int) -> Iterator[Command]:
+    """As many of each type, about, for two clients or more; `kind` begins every command's id.
+
+    What refers to an earlier command follows it, so that the most part is applied. The same for
+    the same arguments, however often it is made.
+    """
+    mixture = _Mixture(kind, clients)
+    for i in range(count):
+        yield mixture.command(f"{kind}-{i:09d}")
+
+
+class _Mixture:
+    """Commands of all types by chance, and what they left for later ones, by its state."""
+
+    def __init__(self, kind: str, clients: int) -> None:
+        self.rng = random.Random(kind)
+        self.clients = clients
+        self._left: dict[str, list[tuple[int, str]]] = defaultdict(list)
+
+    def command(self, command_id: str) -> Command:
+        """The next one; in place of one that finds nothing to refer to, one that leaves it."""
+        kind = self.rng.choice(_TYPES)
+        while (state := _TAKES.get(kind)) is not None and not self._left[state]:
+            kind = _FIRST[state]
+        if state is None:
+            client, earlier_id = self.rng.randrange(self.clients), command_id
+        else:
+            left = self._left[state]
+            client, earlier_id = left.pop(self.rng.randrange(len(left)))
+        if kind in _LEAVES:
+            self._left[_LEAVES[kind]].append((client, command_id))
+        fields = {"type": kind, **_FIELDS[kind](self, client, earlier_id)}
+        return _command(f"client-{client}", command_id, fields)
+
+
+def _money(mixture: _Mixture, _client: int, _id: str) -> dict[str, str]:
+    return {"amount": _amount(mixture.rng)}
+
+
+def _payment(mixture: _Mixture, _client: int, _id: str) -> dict[str, str]:
+    return {"amount": _amount(mixture.rng), "merchant_id": f"merchant-{mixture.rng.randrange(20)}"}
+
+
+def _transfer(mixture: _Mixture, client: int, _id: str) -> dict[str, str]:
+    to = (client + mixture.rng.randrange(1, mixture.clients)) % mixture.clients
+    return {"amount": _amount(mixture.rng), "to_client_id": f"client-{to}"}
+
+
+def _refund(_mixture: _Mixture, _client: int, earlier_id: str) -> dict[str, str]:
+    return {"original_command_id": earlier_id}
+
+
+def _held(_mixture: _Mixture, _client: int, earlier_id: str) -> dict[str, str]:
+    return {"hold_id": earlier_id}  # by default a hold has its command's id
+
+
+def _profile(mixture: _Mixture, client: int, command_id: str) -> dict[str, str]:
+    phone = f"+49{mixture.rng.randrange(10**9, 10**10)}"
+    return {"name": f"Client {client}", "email": f"{command_id}@example.com", "phone": phone}
+
+
+def _second_wallet(_mixture: _Mixture, _client: int, _id: str) -> dict[str, str]:
+    # Not the wallet that the money is in: frozen or closed it would refuse all the rest.
+    return {"currency": "EUR"}
+
+
+def _nothing(_mixture: _Mixture, _client: int, _id: str) -> dict[str, str]:
+    return {}
+
+
+_TYPES: Final = tuple(COMMANDS)
+# In which state a command finds what it refers to, in which it leaves it, and what makes one.
+_TAKES: Final[Mapping[str, str]] = {
+    "refund": "paid", "capture": "held", "release": "held",
+    "freeze_wallet": "open", "unfreeze_wallet": "frozen", "close_wallet": "open",
+}  # fmt: skip
+_LEAVES: Final[Mapping[str, str]] = {
+    "spend": "paid", "payment": "paid", "hold": "held",
+    "open_wallet": "open", "freeze_wallet": "frozen", "unfreeze_wallet": "open",
+}  # fmt: skip
+_FIRST: Final[Mapping[str, str]] = {
+    "paid": "spend", "held": "hold", "open": "open_wallet", "frozen": "freeze_wallet",
+}  # fmt: skip
+_FIELDS: Final[Mapping[str, Callable[[_Mixture, int, str], dict[str, str]]]] = {
+    "credit": _money,
+    "debit": _money,
+    "deposit": _money,
+    "withdraw": _money,
+    "top_up": _money,
+    "bonus": _money,
+    "loyalty": _money,
+    "spend": _money,
+    "payment": _payment,
+    "transfer": _transfer,
+    "refund": _refund,
+    "hold": _money,
+    "capture": _held,
+    "release": _held,
+    "register_client": _profile,
+    "open_wallet": _second_wallet,
+    "freeze_wallet": _second_wallet,
+    "unfreeze_wallet": _second_wallet,
+    "close_wallet": _second_wallet,
+    "get_wallet": _nothing,
+    "get_history": _nothing,
+}
+
+
+def _amount(rng: random.Random) -> str:
+    return f"{rng.randrange(1, 500) / 100:.2f}"
 
 
 def _command(client_id: str, command_id: str, fields: dict[str, str]) -> Command:

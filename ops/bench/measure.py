@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ledger.database import connect
 from ledger.verification import verify
@@ -12,6 +12,7 @@ from ops.bench.crew import Crew, Message
 from ops.bench.failure import BenchError
 from ops.bench.figure import Figures, Latency, Round, StageTime
 from ops.bench.ground import Ground
+from ops.bench.load import MIXED
 from ops.bench.progress import Progress
 from ops.bench.worker import STAGES
 
@@ -32,7 +33,11 @@ FROM consumer_positions
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure: `seconds` ends a round early, `baseline` has it compared."""
+    """What to measure: `seconds` ends a round early, `baseline` has it compared.
+
+    `mixed` adds rounds of all types, for which `seconds` has to be None: what a round left behind
+    would be counted as the next one's.
+    """
 
     commands: int
     clients: int
@@ -41,6 +46,7 @@ class Plan:
     latency_seconds: int
     workers: int
     baseline: bool
+    mixed: bool
 
     @property
     def baseline_commands(self) -> int:
@@ -58,22 +64,24 @@ class Measurement:
     meter: Meter
     progress: Progress
     published: int = 0
-    load_cpu_s: list[float] = field(default_factory=list)
 
     def run(self) -> Figures:
         """Measure everything. Raises BenchError where a process fails or nothing moves any more."""
-        plan, ours, theirs = self.plan, list[Round](), list[Round]()
+        plan, ours, mixed, theirs = self.plan, list[Round](), list[Round](), list[Round]()
         self.preload()
         for turn in ("first", "second") if plan.baseline else ("only",):
             ours.append(self.sustain(f"rate, {turn} round", turn))
+            if plan.mixed:
+                mixed.append(self.sustain(f"all types, {turn} round", MIXED + turn))
             if plan.baseline:
                 theirs.append(self.sustain_baseline(f"baseline, {turn} round", turn))
         latency = self.pace()
         self.progress.begin("the books")
         return Figures(
             ours,
+            mixed,
             theirs,
-            sum(self.load_cpu_s) / (plan.commands * len(self.load_cpu_s)) * 1000,
+            sum(r.load_cpu_s for r in ours) / (plan.commands * len(ours)) * 1000,
             latency,
             self.meter.left_out,
             self.check_books(),
@@ -88,7 +96,7 @@ class Measurement:
         with self.ground.connect() as session:
             session.execute("VACUUM (ANALYZE) clients, accounts, transactions, outbox")
 
-    def sustain(self, label: str, turn: str) -> Round:
+    def sustain(self, label: str, kind: str) -> Round:
         """One round of ours: publish, then let worker and relay run until all is read.
 
         Several workers first share the partitions, which takes the group some seconds; then all
@@ -96,7 +104,7 @@ class Measurement:
         """
         ground, count = self.ground, self.plan.commands
         if self.plan.workers == 1:
-            loaded = self.publish(f"{label}: publishing", ground.command_topic, turn, count)
+            loaded = self.publish(f"{label}: publishing", ground.command_topic, kind, count)
             self.read_from(ground.result_topic, count=count)
             with self.system() as reports:
                 counted = self.follow(label, count)
@@ -104,16 +112,16 @@ class Measurement:
             self.read_from(ground.result_topic, count=count)
             with self.system() as reports:
                 self.await_workers(label)
-                self.start_load(ground.command_topic, turn, count)
+                self.start_load(ground.command_topic, kind, count)
                 counted = self.follow(label, count)
                 loaded = self.end_load(label, ground.command_topic, count)
-        self.load_cpu_s.append(loaded["cpu_s"])
         return Round(
             counted.count,
             counted.seconds,
             counted.cpu,
             sum(report["records"] for report in reports),
             _stage_sums(reports),
+            loaded["cpu_s"],
         )
 
     def sustain_baseline(self, label: str, turn: str) -> Round:

@@ -1,6 +1,6 @@
 """The figures as a person reads them, and as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -30,9 +30,8 @@ def as_document(conditions: Mapping[str, Any], figures: Figures) -> dict[str, An
         },
         "cpu_s_per_1000": _cpu(figures),
         "left_out": list(figures.left_out),
-        "stages_per_1000": {
-            name: took._asdict() for name, took in stages_per_1000(figures.ours).items()
-        },
+        "stages_per_1000": _stages(figures.ours),
+        "mixed": _mixed(figures) if figures.mixed else None,
         "baseline": _baseline(figures) if figures.baseline else None,
         "books_hold": figures.books_hold,
     }
@@ -66,7 +65,12 @@ def show(conditions: Mapping[str, Any], figures: Figures, screen: Console) -> No
 def _headlines(document: dict[str, Any]) -> Any:
     rows = table("Figure", "Value", "", title="From published to readable")
     ours, theirs, latency = document["rate"], document["baseline"], document["latency"]
+    mixed = document["mixed"]
     rows.add_row("sustained rate", _per_s(ours["per_s"]), _each(ours["rounds"]))
+    if mixed is not None:
+        rows.add_row("mix of all types", _per_s(mixed["per_s"]), _each(mixed["rounds"]))
+        each = ", ".join(_share(r) for r in mixed["ratios"])
+        rows.add_row("to the rate above", _share(mixed["ratio"]), f"rounds: {each}")
     if theirs is not None:
         rows.add_row("per-record baseline", _per_s(theirs["per_s"]), _each(theirs["rounds"]))
         each = ", ".join(_times(r) for r in theirs["ratios"])
@@ -79,6 +83,18 @@ def _headlines(document: dict[str, Any]) -> Any:
     rows.add_row("latency max", f"{latency['max_ms']:.1f} ms", late)
     rows.add_row("the books", "hold" if document["books_hold"] else "do NOT hold", "")
     return rows
+
+
+def _mixed(figures: Figures) -> dict[str, Any]:
+    ours, mixed = figures.ours, figures.mixed
+    return {
+        "per_s": rate(mixed),
+        "rounds": [_round(r) for r in mixed],
+        "ratio": ratio(rate(mixed), rate(ours)),
+        "ratios": [ratio(a.per_s, b.per_s) for a, b in zip(mixed, ours, strict=True)],
+        "cpu_s_per_1000": cpu_s_per_1000(mixed),
+        "stages_per_1000": _stages(mixed),
+    }
 
 
 def _baseline(figures: Figures) -> dict[str, Any]:
@@ -106,6 +122,10 @@ def _cpu(figures: Figures) -> dict[str, float]:
     return {**cpu_s_per_1000(figures.ours), LOAD: figures.load_cpu_s_per_1000}
 
 
+def _stages(rounds: Sequence[Round]) -> dict[str, dict[str, float]]:
+    return {name: took._asdict() for name, took in stages_per_1000(rounds).items()}
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
@@ -127,14 +147,19 @@ def _per_s(value: float | None) -> str:
 
 def _others(document: dict[str, Any]) -> tuple[str, str]:
     """How much of the machine something else took at worst, and in each round as they came."""
-    ours, theirs = document["rate"]["rounds"], (document["baseline"] or {}).get("rounds", [])
-    turns = [r for turn in zip_longest(ours, theirs) for r in turn if r is not None]
-    cores = [r["cores_of_others"] or 0.0 for r in turns]
+    parts = [document[name] or {} for name in ("rate", "mixed", "baseline")]
+    turns = zip_longest(*(part.get("rounds", []) for part in parts))
+    rounds = [r for turn in turns for r in turn if r is not None]
+    cores = [r["cores_of_others"] or 0.0 for r in rounds]
     return f"{max(cores):.1f} cores", "in turn: " + ", ".join(f"{c:.1f}" for c in cores)
 
 
 def _times(value: float | None) -> str:
     return "—" if value is None else f"{value:.1f}×"
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}×"
 
 
 def _each(rounds: list[dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from ops.cli.verb import Json, examples, single
 _EPILOG = examples(
     "wallet bench",
     "wallet bench --commands 20000 --no-baseline",
+    "wallet bench --mixed --no-baseline",
     "wallet bench --workers 2 --json | jq .rate.per_s",
 )
 
@@ -52,6 +53,13 @@ def _bench(
             help="Compare with one record per transaction and a polling relay, in turns.",
         ),
     ] = True,
+    mixed: Annotated[
+        bool,
+        typer.Option(
+            "--mixed/--no-mixed",
+            help="Measure the rate of a mix of all types too, in turns; off to keep the run short.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure from published to readable: the sustained rate, the latency, and where time goes.
@@ -62,7 +70,9 @@ def _bench(
     found = place.both()
     if workers > found.settings.partitions:
         raise UsageError(f"{workers} workers can't share {found.settings.partitions} partitions")
-    plan = Plan(commands, clients, seconds, latency_rate, latency_seconds, workers, baseline)
+    if mixed and seconds is not None:
+        raise UsageError("--mixed needs whole rounds, which --seconds ends early: leave out one")
+    plan = Plan(commands, clients, seconds, latency_rate, latency_seconds, workers, baseline, mixed)
     conditions, figures = run_bench(found, plan)
     if as_json:
         print_json(as_document(conditions, figures))

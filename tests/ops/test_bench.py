@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -15,11 +17,12 @@ from rich.console import Console
 
 from ops.bench.cpu import OTHERS, used_between
 from ops.bench.figure import Figures, Latency, Round, StageTime, rate, ratio
-from ops.bench.load import mix
+from ops.bench.load import mix, mix_all
 from ops.bench.measure import Plan
 from ops.bench.report import show
 from ops.bench.worker import STAGES
 from ops.stack import StackAddress
+from schemas.command import COMMANDS
 from tests.ops.shell import Shell, until
 
 SMALL = ("bench", "--commands", "500", "--clients", "50", "--latency-seconds", "1")
@@ -41,7 +44,7 @@ def servers(stack: StackAddress, admin_client: AdminClient) -> Iterator[Shell]:
 def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
     servers: Shell, stack: StackAddress, admin_client: AdminClient
 ) -> None:
-    document = servers.json(*SMALL, "--no-baseline")
+    document = servers.json(*SMALL, "--no-baseline", "--mixed")
     assert document["conditions"]["postgres"]["synchronous_commit"] == "on"
     assert document["conditions"]["partitions"] == 3
     assert len(document["rate"]["rounds"]) == 1
@@ -55,6 +58,9 @@ def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
     assert "load generator" in document["cpu_s_per_1000"]
     # The test's own broker is none of the data folder's.
     assert any("broker" in part for part in document["left_out"])
+    assert len(document["mixed"]["rounds"]) == len(document["mixed"]["ratios"]) == 1
+    assert {"per_s", "ratio", "cpu_s_per_1000"} < set(document["mixed"])
+    assert all(took["wall_s"] > 0 for took in document["mixed"]["stages_per_1000"].values())
     assert document["baseline"] is None
     assert document["books_hold"] is True
     _assert_nothing_is_left(stack, admin_client)
@@ -71,17 +77,22 @@ def test_the_baseline_is_measured_in_turns(
     )
     assert document["conditions"]["baseline_commands"] == 200
     assert baseline["per_s"] > 0
+    assert document["mixed"] is None
     _assert_nothing_is_left(stack, admin_client)
 
 
 def test_a_person_reads_tables() -> None:
     ours = Round(1_000, 0.1, {"worker": 0.03}, 1_000, dict.fromkeys(STAGES, StageTime(0.02, 0.01)))
     latency = Latency(100, 1, [0.004, 0.009], 0.001)
-    figures = Figures([ours], [Round(100, 0.2, {})], 0.01, latency, ["the broker: away"], True)
+    mixed = Round(800, 0.1, {}, 800, ours.stages)
+    theirs = Round(100, 0.2, {})
+    figures = Figures([ours], [mixed], [theirs], 0.01, latency, ["the broker: away"], True)
     screen = Console(record=True, width=100, file=io.StringIO())
     show({"cores": 2, "postgres": {"fsync": "on"}}, figures, screen)
     said = screen.export_text()
-    for words in ("10,000/s", "500/s", "20.0×", "9.0 ms", "postgres fsync", "the broker", "decode"):
+    for words in ("10,000/s", "8,000/s", "0.80×", "500/s", "20.0×", "9.0 ms", "postgres fsync"):
+        assert words in said
+    for words in ("the broker", "decode"):
         assert words in said
 
 
@@ -126,6 +137,29 @@ def test_commands_are_the_same_however_often_they_are_made() -> None:
     assert not [c for c in made if f'"to_client_id":"{c.client_id}"'.encode() in c.value]
 
 
+def test_a_mix_of_all_types_has_them_all_and_refers_only_to_what_came_before() -> None:
+    made = list(mix_all("mixed-first", 100, 5_000))
+    assert made == list(mix_all("mixed-first", 100, 5_000))
+    before: set[tuple[str, str]] = set()
+    types: Counter[str] = Counter()
+    for client_id, command_id, value in made:
+        fields = orjson.loads(value)
+        COMMANDS[fields["type"]].model_validate(fields)
+        types[fields["type"]] += 1
+        for name in ("original_command_id", "hold_id"):
+            assert name not in fields or (client_id, fields[name]) in before
+        before.add((client_id, command_id))
+    assert len(before) == 5_000
+    assert set(types) == set(COMMANDS)
+    assert min(types.values()) > 100
+
+
+def test_a_mix_of_all_types_needs_whole_rounds(servers: Shell) -> None:
+    ran = servers.wallet(*SMALL, "--mixed", "--seconds", "1")
+    assert ran.returncode == 2
+    assert "--seconds" in ran.stderr
+
+
 def test_a_percentile_is_the_least_latency_that_so_many_did_not_exceed() -> None:
     latency = Latency(100, 1, [i / 1000 for i in range(1, 101)], 0.0)
     assert [latency.percentile_ms(share) for share in (0.5, 0.99, 1.0)] == [50, 99, 100]
@@ -152,7 +186,7 @@ def test_the_baseline_has_fewer_commands_but_never_too_few() -> None:
 
 
 def _plan(commands: int) -> Plan:
-    return Plan(commands, 10, None, 100, 1, 1, baseline=True)
+    return Plan(commands, 10, None, 100, 1, 1, baseline=True, mixed=False)
 
 
 def _assert_nothing_is_left(stack: StackAddress, admin_client: AdminClient) -> None:
