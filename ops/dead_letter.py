@@ -129,18 +129,23 @@ class LetterBox:
 
 
 def as_input(letter: Letter, topic: str, key: bytes | None, value: bytes | None) -> Input:
-    """The letter as a new input for `topic`: the first input's own headers, and one more return.
+    """The letter as a new input for `topic`: the first input's own headers, and one more return."""
+    returns = (DLT_REPLAYS, str(letter.replays + 1).encode())
+    return Input(topic, key, value, [*own_headers(letter), returns])
+
+
+def own_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
+    """The headers that the input came with, without its count of returns.
 
     Of a name that a dead letter adds and the input had, too, only the last one is taken away.
     """
     last = {name: index for index, (name, _) in enumerate(letter.record.header_list)}
     added = {last[name] for name in _ADDED if name in last}
-    own = [
+    return [
         (name, content)
         for index, (name, content) in enumerate(letter.record.header_list)
         if index not in added and name not in _OURS
     ]
-    return Input(topic, key, value, [*own, (DLT_REPLAYS, str(letter.replays + 1).encode())])
 
 
 def _starts(

@@ -23,7 +23,7 @@ from ops.cli.letter import (
 )
 from ops.cli.screen import console, print_json, safe, safe_bytes, say, table
 from ops.cli.verb import Json, examples, group
-from ops.dead_letter import Choice, Letter
+from ops.dead_letter import Choice, Letter, own_headers
 
 application = group(
     "dlt",
@@ -71,7 +71,8 @@ def list_(
     if newest:
         print_letters(newest)
     by_reason = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-    say(f"{counts.total():,} dead letters{': ' if by_reason else '.'}{by_reason}")
+    what = "dead letter" if counts.total() == 1 else "dead letters"
+    say(f"{counts.total():,} {what}{': ' if by_reason else '.'}{by_reason}")
 
 
 @application.command(
@@ -93,7 +94,10 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show one dead letter with its reason, its headers and its value."""
+    """Show one dead letter: its reason, and the key, the headers and the value that it came with.
+
+    With --json all of its headers.
+    """
     wanted = letter_place(place.kafka().topic_prefix, at)
     with desk() as (_, _, box):
         choice = Choice([wanted.topic], partition=wanted.partition, places=frozenset({wanted}))
@@ -123,7 +127,7 @@ def _print_letter(letter: Letter) -> None:
     rows.add_row("attempts", str(letter.attempts))
     rows.add_row("replays", f"{letter.replays}{', sent again' * letter.is_replayed}")
     rows.add_row("key", safe_bytes(letter.record.key, 1000))
-    for name, content in letter.record.header_list:
+    for name, content in own_headers(letter):
         rows.add_row(f"header {safe(name)}", safe_bytes(content, 1000))
     screen = console()
     screen.print(rows)

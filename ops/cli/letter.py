@@ -93,11 +93,12 @@ def letter_object(letter: Letter) -> dict[str, Any]:
 def print_letters(letters: list[Letter]) -> None:
     """A row per letter."""
     rows = table("Letter", "When", "Reason", "Key", "Replays", "Value", right=("Replays",))
+    rows.columns[0].no_wrap = True  # to be copied
     for letter in letters:
         again = "sent again" if letter.is_replayed else str(letter.replays)
         rows.add_row(
             str(letter.place),
-            (_moment(letter.record.timestamp_ms) or "")[:19].replace("T", " "),
+            (_moment(letter.record.timestamp_ms) or "")[5:19].replace("T", " "),
             letter.reason,
             safe_bytes(letter.record.key, 24),
             again,

@@ -96,9 +96,9 @@ def reset(
     """Set the positions of an input topic. Every worker must be stopped.
 
     Going back moves no money: commands that were applied or refused come out once more, as
-    duplicates under the same ce_id. What is not remembered (queries, dead letters, rate_limited)
-    is answered anew. Going forward leaves records out for good: nobody answers them. The range
-    between is kept, and `wallet verify` counts with it.
+    duplicates under the same ce_id. What is not remembered is answered anew: queries, dead letters,
+    and what the rate limit refused, which may be applied now. Going forward leaves records out for
+    good: nobody answers them. The range between is kept, and `wallet verify` counts with it.
 
     It is also what settles a topic that was made anew, or a position outside its log.
     """
