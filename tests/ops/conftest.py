@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import structlog
 from confluent_kafka.admin import AdminClient
 
 from ops.stack import StackAddress
@@ -35,9 +37,14 @@ def scene(wallet_env: WalletEnv, admin_client: AdminClient) -> Scene:
 
 
 @pytest.fixture
-def desk(scene: Scene) -> Shell:
-    """The command line of whoever looks after the scene."""
-    return Shell({**scene.env.env, **_SCENE})
+def desk(scene: Scene) -> Iterator[Shell]:
+    """The command line of whoever looks after the scene; what its threads log is not among what
+    the command prints.
+    """
+    before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+    yield Shell({**scene.env.env, **_SCENE})
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

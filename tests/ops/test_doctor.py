@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from ops import topic
+from ops.doctor import kafka
 from schemas.partition import partition_of
 from schemas.topic import WALLET_COMMAND
 from tests.ops.shell import Shell
 from tests.scene import Scene
 
 
-def test_a_sound_wallet_has_no_errors(desk: Shell) -> None:
+def test_a_sound_wallet_has_no_errors_and_a_broken_database_is_found(
+    desk: Shell, scene: Scene
+) -> None:
     found = desk.json("doctor")
     assert found["healthy"]
     assert {each["part"] for each in found["findings"]} == {"Kafka", "PostgreSQL", "Positions"}
@@ -19,9 +24,6 @@ def test_a_sound_wallet_has_no_errors(desk: Shell) -> None:
     checks = {each["check"] for each in found["findings"]}
     assert {"topics", "partitioner", "rights", "fsync", "journal", "sequences", "clock"} <= checks
     assert "0 error(s)" in desk.fine("doctor")  # the test's login is a superuser: a warning
-
-
-def test_what_is_broken_in_the_database_is_found(desk: Shell, scene: Scene) -> None:
     with scene.connect() as session:
         session.execute("ALTER SEQUENCE outbox_ids CACHE 50")
         session.execute("GRANT UPDATE ON transactions TO wallet_runtime")
@@ -40,40 +42,40 @@ def test_what_is_broken_in_the_database_is_found(desk: Shell, scene: Scene) -> N
     assert "→ ALTER SEQUENCE outbox_ids CACHE 1;" in ran.stdout
 
 
-def test_a_producer_that_does_not_partition_by_murmur2_is_found(desk: Shell, scene: Scene) -> None:
-    wrong = (partition_of(b"anna", 4) + 1) % 4
-    scene.publish_to(wrong, "anna", b"{}")
-    faults = _faults(desk)
-    assert f"wallet-command/{wrong}/0" in faults["partitioner"]
-
-
-def test_a_transaction_that_hangs_open_is_found(desk: Shell, scene: Scene) -> None:
-    topic = scene.topics.real(WALLET_COMMAND)
+def test_a_transaction_that_hangs_open_is_found(
+    desk: Shell, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "_SECOND_LOOK_S", 0.5)
+    name = scene.topics.real(WALLET_COMMAND)
     producer = Producer(
         {**scene.settings.kafka_client(), "transactional.id": f"{scene.env.topic_prefix}hanging"}
     )
     producer.init_transactions(10)
     producer.begin_transaction()
-    producer.produce(topic, b"{}", b"anna")
+    producer.produce(name, b"{}", b"anna")
     assert producer.flush(10) == 0
-    assert f"hangs open in {topic}/" in _faults(desk)["transactions"]
+    assert f"hangs open in {name}/" in _faults(desk)["transactions"]
     producer.abort_transaction(10)
     assert desk.json("doctor")["healthy"]
 
 
-def test_topics_that_differ_are_found(
-    desk: Shell, shell: Shell, scene: Scene, admin_client: AdminClient
+def test_a_wrong_partitioner_and_topics_that_differ_are_found(
+    desk: Shell, scene: Scene, admin_client: AdminClient
 ) -> None:
+    wrong = (partition_of(b"anna", 4) + 1) % 4
+    scene.publish_to(wrong, "anna", b"{}")
+    assert f"wallet-command/{wrong}/0" in _faults(desk)["partitioner"]
     ran = desk.wallet("doctor", WALLET_PARTITIONS="5")
     assert ran.returncode == 1
     assert "set WALLET_PARTITIONS=4" in ran.stdout
-    topic = scene.topics.real("order-result")
-    [gone] = admin_client.delete_topics([topic]).values()
+    name = scene.topics.real("order-result")
+    [gone] = admin_client.delete_topics([name]).values()
     gone.result(10)
-    assert f"{topic} is missing" in _faults(desk)["topics"]
+    assert f"{name} is missing" in _faults(desk)["topics"]
 
 
-def test_each_server_that_is_away_is_told_and_code_3() -> None:
+def test_each_server_that_is_away_is_told_and_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "ASK_TIMEOUT_S", 0.5)
     away = Shell(
         {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     )

@@ -11,7 +11,7 @@ import pytest
 from tests.ops.shell import Shell
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(wallet: Shell) -> str:
     """A client with three deposits, a refused debit and a transfer to another one."""
     name = f"client-{secrets.token_hex(4)}"

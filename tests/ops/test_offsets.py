@@ -94,11 +94,12 @@ def test_while_a_worker_runs_nothing_is_set(desk: Shell, scene: Scene) -> None:
     assert desk.json("offsets", "show")["resets"] == []
 
 
-def test_without_a_yes_nothing_is_set(desk: Shell, worked: Scene) -> None:
-    ran = desk.process(*_TO_BEGINNING)  # its standard input says nothing
+def test_without_a_yes_nothing_is_set(desk: Shell, scene: Scene) -> None:
+    scene.command("anna", type_="deposit", command_id="d", amount="1")
+    ran = desk.process("offsets", "reset", WALLET_COMMAND, "--to", "end")  # nobody answers it
     assert ran.returncode == 1
     assert "Set these positions?" in ran.stderr
-    assert desk.json("lag")["lag"][worked.topics.real(WALLET_COMMAND)] == 0
+    assert desk.json("lag")["lag"][scene.topics.real(WALLET_COMMAND)] == 1
 
 
 def test_an_offset_outside_the_log_is_refused(desk: Shell) -> None:
