@@ -8,12 +8,13 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test soak lint types ci clean
+.PHONY: help venv demo test test-all soak lint types ci clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the whole way on an embedded Kafka and PostgreSQL: commands in, results out, books checked"
 	@echo "make test    all tests; ARGS='-k transfer -x' goes to pytest"
+	@echo "make test-all  those that take long, too"
 	@echo "make soak    random commands against the model; COMMANDS=1000000 SEED=1 by default"
 	@echo "make venv    .venv/ with the project and all its extras"
 	@echo "make lint    ruff and the import contracts"
@@ -37,6 +38,11 @@ demo: $(STAMP)
 	$(BIN)/wallet demo $(ARGS)
 
 test: $(STAMP)
+	@$(BIN)/python -m ops.stack
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+# With those that take long by their nature: real runs of wallet bench with its baseline.
+test-all: $(STAMP)
 	@$(BIN)/python -m ops.stack
 	$(BIN)/python -m pytest $(ARGS)
 
