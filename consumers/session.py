@@ -14,9 +14,8 @@ from ledger.currency import Currencies, UnknownScaleError
 from ledger.database import connect
 from ledger.position import Position
 from ledger.rule import Rules
-from ledger.statement import statements
+from ledger.unit import own_scales
 
-_SQL = statements("currency.sql")
 _T = TypeVar("_T")
 
 
@@ -86,8 +85,7 @@ class Session:
 
     def _read_currencies(self) -> bool:
         """Read the operator's own units; whether there are new ones."""
-        rows = self.connection().execute(_SQL["own_units"]).fetchall()
-        own = {str(code): int(scale) for code, scale in rows}
+        own = own_scales(self.connection())
         if own == self._currencies.own:
             return False
         self._know(Currencies(own))

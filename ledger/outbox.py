@@ -13,6 +13,7 @@ from psycopg import Connection, Cursor, errors
 
 from ledger.database import connect
 from ledger.statement import statements
+from ledger.unit import own_scales
 
 _SQL = statements("outbox.sql")
 
@@ -148,7 +149,7 @@ class Outbox:
 
     def read_own_units(self) -> dict[str, int]:
         """The operator's own units: code -> number of decimals."""
-        return dict(self._cursor.execute(_SQL["read_units"]).fetchall())
+        return own_scales(self._connection)
 
     def close(self) -> None:
         """End the session; the lock is free then."""

@@ -7,9 +7,9 @@ from psycopg import Connection, IsolationLevel
 
 from ledger.currency import Currencies
 from ledger.statement import statements
+from ledger.unit import own_scales
 
 _SQL = statements("query.sql")
-_UNITS = statements("currency.sql")["own_units"]
 
 
 class ClientRow(NamedTuple):
@@ -125,5 +125,4 @@ def history(
 
 def currencies(connection: Connection) -> Currencies:
     """ISO 4217's currencies and the operator's own units. Raises psycopg.Error."""
-    rows = connection.execute(_UNITS).fetchall()
-    return Currencies({str(code): int(scale) for code, scale in rows})
+    return Currencies(own_scales(connection))

@@ -24,6 +24,11 @@ def own_units(connection: Connection) -> list[Unit]:
     return [Unit._make(row) for row in connection.execute(_SQL["units"]).fetchall()]
 
 
+def own_scales(connection: Connection) -> dict[str, int]:
+    """The number of decimals of each of them, by code. Raises psycopg.Error."""
+    return {unit.code: unit.scale for unit in own_units(connection)}
+
+
 def add_unit(connection: Connection, code: str, scale: int) -> bool:
     """Add a unit for good; False where it is there already, with whatever scale.
 

@@ -47,6 +47,3 @@ SELECT id, event_id FROM outbox WHERE id = ANY (%(ids)s);
 
 -- name: delete_rows
 DELETE FROM outbox WHERE id = ANY (%(ids)s);
-
--- name: read_units
-SELECT code, scale FROM currencies;

@@ -1,4 +1,4 @@
--- The operator's own units, as `wallet currencies` lists and adds them.
+-- The operator's own units: what `wallet currencies` lists and adds, and every process knows.
 
 -- name: units
 SELECT code, scale, created_at FROM currencies ORDER BY code
