@@ -27,8 +27,7 @@ def containers() -> Iterator[StackAddress]:
             kafka_bootstrap_servers=f"localhost:{host_port}",
             database_url=f"postgresql://postgres:postgres@{host}:{mapped}/postgres",
         )
-        client = kafka.admin(address.kafka_bootstrap_servers)
-        _wait(lambda: kafka.answers(client))
+        _wait(lambda: kafka.answers(address.kafka_bootstrap_servers))
         _wait(lambda: _postgres_answers(address.database_url))
         yield address
 

@@ -195,10 +195,9 @@ class Stack:
     def _wait_until_ready(self) -> StackAddress:
         """Wait until both servers answer; raises StackError as soon as one has ended."""
         address = self._planned_address()
-        client = kafka.admin(address.kafka_bootstrap_servers)
         missing: dict[str, Callable[[], bool]] = {
             "PostgreSQL": lambda: postgres.answers(self._folder),
-            "Kafka": lambda: kafka.answers(client),
+            "Kafka": lambda: kafka.answers(address.kafka_bootstrap_servers),
         }
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while missing:
