@@ -59,7 +59,7 @@ test-compose: $(STAMP)
 
 soak: $(STAMP)
 	@$(BIN)/python -m ops.stack
-	WALLET_TEST_COMMANDS=$(COMMANDS) WALLET_TEST_SEED=$(SEED) $(BIN)/python -m pytest --timeout 36000 -k long_scripts tests/consumers/test_batch.py $(ARGS)
+	WALLET_TEST_COMMANDS=$(COMMANDS) WALLET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -s -q tests/consumers/test_model.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
