@@ -1,5 +1,6 @@
-"""One client after another would be too simple: transfers make them meet. So the whole journal is
-replayed in its order, on the model that was written from the contract, and every answer compared.
+"""Replays the journal, in its order, on the model that was written from the contract.
+
+One client after another would be too simple: transfers make them meet. Every answer is compared.
 
 Records that leave no row in the journal (queries, duplicates, conflicts) stand between two rows of
 their partition; what they show must be what was true somewhere between those two.
