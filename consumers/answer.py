@@ -143,9 +143,9 @@ class Answerer:
             None if refusal is None else refusal.reason,
             None if refusal is None else refusal.detail,
             None, command.currency, command.amount_minor, None, None, command.to_client_id,
-            command.merchant_id, command.hold_id, command.original_command_id,
-            decision.balance, decision.balance, decision.held, None, command.reference,
-            command.description, None, None, None, None, None, self.now,
+            command.merchant_id, command.hold_id, command.order_id, command.original_command_id,
+            decision.balance, decision.balance, decision.held, None, None, command.reference,
+            command.description, None, None, None, None, None, None, self.now,
         )  # fmt: skip
         return self._kept(row) | {"transaction_id": None}
 
