@@ -176,7 +176,9 @@ def needed(items: Sequence[Item], rules: Rules) -> Need:
         client_id, currency = command.client_id, command.currency
         need.commands.add((client_id, command.command_id))
         need.row_count += 1
-        if command.type in QUERIES:
+        if command.order_id is not None:
+            _need_order(need, command)
+        elif command.type in QUERIES:
             _need_page(need, command)
         elif command.hold_id is not None or command.original_command_id is not None:
             _need_reference(need, command, rules)
@@ -213,6 +215,18 @@ def _need_reference(need: Need, command: Command, rules: Rules) -> None:
         need.refunds.add(original)
         if rules.transfer_refund:
             need.reversals.add(original)
+
+
+def _need_order(need: Need, command: Command) -> None:
+    """The order, and its wallet: of a new one it is known which, else all of the client's are."""
+    key = command.client_id, str(command.order_id)
+    need.orders.add(key)
+    if command.type == "place_order" and command.currency is not None:
+        need.wallets.add((command.client_id, command.currency))
+    else:
+        need.wallets.add((command.client_id, None))
+    if command.type == "cancel_order":
+        need.jobs.add(key)
 
 
 def _need_profile(need: Need, command: Command) -> None:
