@@ -218,13 +218,12 @@ def _need_reference(need: Need, command: Command, rules: Rules) -> None:
 
 
 def _need_order(need: Need, command: Command) -> None:
-    """The order, and its wallet: of a new one it is known which, else all of the client's are."""
+    """The order, under the locks of all its client's wallets: one of the same id may be there in
+    whichever currency.
+    """
     key = command.client_id, str(command.order_id)
     need.orders.add(key)
-    if command.type == "place_order" and command.currency is not None:
-        need.wallets.add((command.client_id, command.currency))
-    else:
-        need.wallets.add((command.client_id, None))
+    need.wallets.add((command.client_id, None))
     if command.type == "cancel_order":
         need.jobs.add(key)
 

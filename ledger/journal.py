@@ -21,7 +21,7 @@ _SQL = statements("batch.sql")
 _TRANSACTION_TYPES = (
     "text", "text", "int8", "text", "text", "text", "text", "bytea", "text", "int8",
     "text", "text", "text", "text", "text", "text", "text", "int8", "int8", "int8", "int8",
-    "int8", "text", "text", "json", "json", "text", "int4",
+    "int8", "text", "text", "text", "text", "text", "int4",
     "int8", "timestamptz", "timestamptz",
 )
 _OUTBOX_TYPES = (

@@ -16,15 +16,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.database import connect
+from ledger.order import Settlement
+from ledger.refusal import Refusal
 from ledger.rule import Rules
 from ledger.verification import verify
-from schemas.result import WALLET_RESULT_SHAPE
+from schemas.result import ORDER_RESULT_SHAPE, WALLET_RESULT_SHAPE
+from schemas.topic import ORDER_REQUEST, WALLET_COMMAND
 from tests.conftest import WalletEnv
-from tests.ledger.bookkeeper import Bookkeeper, Record
+from tests.ledger.bookkeeper import Bookkeeper, Record, topic_of
 from tests.ledger.damage import command
 from tests.ledger.model import Model
-from tests.ledger.script import Due, Script, Status, Sweep, random_step, scripts
-from tests.ledger.term import Outcome, Sent, Shown
+from tests.ledger.script import (
+    Called,
+    Due,
+    Ended,
+    Script,
+    Status,
+    Turn,
+    random_step,
+    scripts,
+)
+from tests.ledger.term import Outcome, Sent, Shown, Told
 
 
 @pytest.fixture
@@ -48,15 +60,39 @@ class _World:
         self._bookkeeper = bookkeeper
         self._model = model
         self._first: dict[tuple[str, str], dict[str, Any]] = {}
+        self._leases: dict[tuple[str, str], Settlement] = {}
 
-    def take_turn(self, step: Status | Due | Sweep) -> None:
+    def take_turn(self, step: Turn) -> None:
         """What happens between two batches without a command."""
         if isinstance(step, Status):
             self._set_status(step)
         elif isinstance(step, Due):
             self._make_due(step)
+        elif isinstance(step, Called):
+            lease = self._bookkeeper.lease(self._prefix + step.client, step.order)
+            assert self._model.call(step.client, step.order) == (lease is not None)
+            if lease is not None:
+                self._leases[step.client, step.order] = lease
+        elif isinstance(step, Ended):
+            self._end(step)
         else:
             self._sweep()
+
+    def _end(self, step: Ended) -> None:
+        if not self._model.end(step.client, step.order, step.end):
+            return
+        lease = self._leases[step.client, step.order]
+        if step.end == "completed":
+            lease = lease._replace(fulfillment_id=f"f-{step.order}")
+        else:
+            refusal = Refusal("fulfillment_refused", "The answer was 400.")
+            lease = lease._replace(failure=refusal, keeps_money=step.end == "kept")
+        currency = self._model.orders[step.client, step.order].currency
+        # Another's lease, and one that has ended the order already, change nothing.
+        stale = lease._replace(lease_token=lease.lease_token + 1)
+        rows = self._bookkeeper.settle(stale, lease, currency=currency)
+        assert [row is None for row in rows] == [True, False]
+        assert self._bookkeeper.settle(lease, currency=currency) == [None]
 
     def _make_due(self, step: Due) -> None:
         changed = self._bookkeeper.connection.execute(
@@ -94,29 +130,39 @@ class _World:
 
     def apply(self, batch: list[Sent]) -> None:
         """Apply one batch and hold every answer to the model's."""
-        offset = self._bookkeeper.position.next_offset
+        books = self._bookkeeper
+        offsets = {each.topic: each.next_offset for each in (books.requests, books.position)}
         rows = self._bookkeeper.apply([self._record(sent) for sent in batch])
         answers = {row["event_id"]: row for row in rows}
         others = {event_id for event_id in answers if event_id.count("/") == 3}
-        for at, sent in enumerate(batch, offset):
+        for sent in batch:
             expected = self._model.answer(sent)
-            answer = answers[f"wallet-command/0/{at}"]["value"]
-            assert self._outcome(answer) == expected, sent
-            assert answer["source"] == {"topic": "wallet-command", "partition": 0, "offset": at}
+            topic = topic_of(sent.type)
+            at = offsets[topic]
+            offsets[topic] += 1
+            row = answers[f"{topic}/0/{at}"]
+            answer = row["value"]
+            if topic == ORDER_REQUEST:
+                expected = expected._replace(before=None, held=None)
+                assert self._request_outcome(answer) == expected, sent
+            else:
+                assert self._outcome(answer) == expected, sent
+            assert answer["source"] == {"topic": topic, "partition": 0, "offset": at}
             self._compare_with_first(sent, answer)
             moved = expected.status == "applied" and not expected.duplicate
-            assert answers[f"wallet-command/0/{at}"]["moved"] == moved
+            assert row["moved"] == moved
             if moved:
-                others -= self._check_other_side(sent, f"wallet-command/0/{at}", answers)
+                others -= self._check_other_side(sent, f"{topic}/0/{at}", answers)
         assert others == set()
 
     def _compare_with_first(self, sent: Sent, answer: dict[str, Any]) -> None:
-        WALLET_RESULT_SHAPE.validate_python(answer)
+        is_command = topic_of(sent.type) == WALLET_COMMAND
+        (WALLET_RESULT_SHAPE if is_command else ORDER_RESULT_SHAPE).validate_python(answer)
         if answer["duplicate"]:
             first = self._first[sent.client, sent.id]
             assert answer == {**first, "duplicate": True, "source": answer["source"]}
-        elif answer["transaction_id"] is not None:
-            self._first[sent.client, sent.id] = answer
+        elif not is_command or answer["transaction_id"] is not None:
+            self._first.setdefault((sent.client, sent.id), answer)
 
     def _check_other_side(
         self, sent: Sent, event_id: str, answers: dict[str, dict[str, Any]]
@@ -148,6 +194,7 @@ class _World:
         if sent.to is not None:
             value["to_client_id"] = self._prefix + sent.to
         value |= {"merchant_id": sent.merchant, "hold_id": sent.hold, "limit": sent.limit}
+        value["order_id"] = sent.order
         value["original_command_id"] = sent.original
         value["expires_at"] = "2020-01-01T00:00:00Z" if sent.late else None
         value["email"] = sent.email and self._prefix + sent.email
@@ -173,6 +220,23 @@ class _World:
         recent = tuple(self._shown(t) for t in answer["transactions"])
         has_more = answer["next_before"] is not None
         return outcome._replace(wallets=wallets, recent=recent, has_more=has_more)
+
+    def _request_outcome(self, answer: dict[str, Any]) -> Outcome:
+        """The record of order-result in the model's words."""
+        event = answer["event"]
+        status = {"request_rejected": "rejected", "order_details": "answered"}.get(event, "applied")
+        told = None
+        failed = answer["reason"] == "fulfillment_refused"
+        if answer["status"] is not None:
+            told = Told(
+                answer["status"], _minor(answer["amount"]), answer["currency"],
+                answer["fulfillment_id"], answer["attempts"], _minor(answer["refunded"]),
+                answer["reason"] if failed else None,
+            )  # fmt: skip
+        return Outcome(
+            status, None if failed else answer["reason"], None,
+            _minor_or_none(answer["balance_after"]), answer["duplicate"], order=told,
+        )  # fmt: skip
 
     def _shown(self, listed: dict[str, Any]) -> Shown:
         counterparty = listed["counterparty"]

@@ -34,17 +34,35 @@ class Sweep(NamedTuple):
     """The worker's look for holds whose time is over."""
 
 
-Step = Sent | Status | Due | Sweep
+class Called(NamedTuple):
+    """The fulfillment of a pending order is leased, and one call made."""
+
+    client: str
+    order: str
+
+
+class Ended(NamedTuple):
+    """The fulfillment of an order that was called comes to this end."""
+
+    client: str
+    order: str
+    end: str  # completed, refused or kept
+
+
+Turn = Status | Due | Sweep | Called | Ended
+Step = Sent | Turn
 Script = list[Step]
 
 HOLDS = ("h1", "h2", "h3")
+ORDERS = ("o1", "o2", "o3")
 
 _GIVEN = sorted(GIVING)
 _TAKEN = ["debit", "withdraw", "spend", "payment"]
 _KINDS = (
     *_GIVEN, *_TAKEN, "transfer", "transfer", "register_client", "open_wallet", "get_wallet",
     "get_history", "hold", "hold", "capture", "release", "refund", "refund", "refund",
-    "freeze_wallet", "unfreeze_wallet", "unfreeze_wallet", "close_wallet",
+    "freeze_wallet", "unfreeze_wallet", "unfreeze_wallet", "close_wallet", "place_order",
+    "place_order", "place_order", "cancel_order", "retry_order", "get_order",
 )  # fmt: skip
 
 
@@ -55,20 +73,22 @@ class _Pick:
         self.choose, self._ids = choose, range(ids)
 
     def step(self) -> Step:
-        roll = self.choose(range(30))
+        roll = self.choose(range(36))
         client, currency = self.choose(CLIENTS), self.choose(CURRENCIES)
         if roll == 0:
-            return Status(
-                client, currency, self.choose(("open", "open", "open", "frozen", "closed"))
-            )
+            return Status(client, currency, self.choose((*["open"] * 10, "frozen", "closed")))
         if roll == 1:
             return Due(client, self.choose(HOLDS))
+        if roll in (3, 4, 5):
+            return Called(client, self.choose(ORDERS))
+        if roll in (6, 7, 8):
+            return Ended(client, self.choose(ORDERS), self.choose(("completed", "refused", "kept")))
         return Sweep() if roll == 2 else self._sent(client, currency)
 
     def _sent(self, client: str, currency: str) -> Sent:
         choose, kind = self.choose, self.choose(_KINDS)
         # Settling has ids of its own, so that it finds more to settle than it uses up.
-        name = "s" if kind in ("capture", "refund") else ""
+        name = "s" if kind in ("capture", "refund", "cancel_order", "retry_order") else ""
         sent = Sent(client, f"{name}{choose(self._ids)}", kind, currency)
         if kind == "register_client":
             email, phone = choose((None, "x@y.org", "X@y.org", "z@y.org")), choose((None, "+491"))
@@ -79,6 +99,8 @@ class _Pick:
             return sent._replace(currency=choose((None, currency)), limit=choose((None, 1, 3)))
         if kind.endswith("_wallet"):
             return sent
+        if kind in ("cancel_order", "retry_order", "get_order"):
+            return sent._replace(order=choose(ORDERS), currency=choose((None, None, currency)))
         if kind == "release":
             return sent._replace(hold=choose(HOLDS), currency=choose((None, None, currency)))
         sent = self._referring(sent._replace(amount=choose(AMOUNTS)))
@@ -90,6 +112,8 @@ class _Pick:
             return sent._replace(to=choose(CLIENTS))
         if sent.type == "payment":
             return sent._replace(merchant="m1")
+        if sent.type == "place_order":
+            return sent._replace(order=choose(ORDERS))
         if sent.type == "hold":
             hold, late = choose((None, *HOLDS)), choose((False, False, False, True))
             return sent._replace(hold=hold, late=late)
