@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--nth", type=int, default=1, help="at which call, counted from 1")
     parser.add_argument("--delay-s", type=float, default=0.0, help="how long to wait before it")
     parser.add_argument("--signal", choices=("KILL", "STOP", "TERM"), default="KILL")
-    parser.add_argument("process", choices=("relay", "worker"))
+    parser.add_argument("process", choices=("fulfillment", "relay", "worker"))
     options = parser.parse_args(arguments)
     if options.at:
         _plant(options)
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(process: str, settings: Settings, database_url: str, stop: threading.Event) -> None:
     # By name, so that a fault in one process needs no code of the other.
     module, name = {
+        "fulfillment": ("producers.fulfillment", "Fulfillment"),
         "relay": ("producers.relay", "Relay"),
         "worker": ("consumers.worker", "Worker"),
     }[process]
