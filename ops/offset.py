@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from psycopg import Connection
 
@@ -76,25 +81,32 @@ def partition_states(settings: Settings, connection: Connection) -> list[Partiti
     with Reader(settings) as reader:
         low, high = reader.bounds(names.inputs)
     stored = stored_positions(connection)
-    committed = committed_offsets(client, names.group_id)
+    committed = committed_offsets(settings, keys)
     return [
         PartitionState(*key, ids[key[0]], low[key], high[key], stored.get(key), committed.get(key))
         for key in keys
     ]
 
 
-def committed_offsets(client: AdminClient, group_id: str) -> dict[Key, int]:
-    """The group's offsets on the broker. Raises KafkaException."""
-    asked = client.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group_id)], request_timeout=topic.ASK_TIMEOUT_S
+def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]:
+    """The group's offsets on the broker, where there are any. Raises KafkaException.
+
+    By a consumer that never joins the group: asked by an AdminClient, librdkafka ends the process
+    with SIGSEGV while the group's coordinator loads, as it does when a broker is first used.
+    """
+    consumer = Consumer(
+        {
+            **settings.kafka_client(),
+            "group.id": Topics(settings.topic_prefix).group_id,
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
     )
     try:
-        found = asked[group_id].result().topic_partitions
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        raise
-    return {(p.topic, p.partition): p.offset for p in found or [] if p.offset >= 0}
+        found = consumer.committed([TopicPartition(*key) for key in keys], topic.ASK_TIMEOUT_S)
+    finally:
+        consumer.close()
+    return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
 
 def group_state(client: AdminClient, group_id: str) -> str | None:

@@ -247,6 +247,6 @@ def _in_thread(run: Any) -> Iterator[None]:
     finally:
         stop.set()
         thread.join(timeout=60)
-    assert not thread.is_alive()
-    if raised:
-        raise raised[0]
+        assert not thread.is_alive()
+        if raised:  # it may be why the block failed
+            raise raised[0]

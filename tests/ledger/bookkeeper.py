@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from consumers.decode import Decoder
 from consumers.expiry import release_expired
 from ledger import journal, position
 from ledger.book import Transaction
+from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.journal import Need
 from ledger.order import Settlement, settle
@@ -57,9 +59,13 @@ class Bookkeeper:
             position.claim(connection, claims), key=lambda claimed: claimed.topic
         )
 
-    def apply(self, records: Iterable[Record]) -> list[dict[str, Any]]:
-        """Apply the records as one batch; gives its outbox in order, as JSON where it is JSON."""
-        items = self._items(list(records))
+    def apply(
+        self, records: Iterable[Record], sent_at_ms: Iterable[int] = itertools.repeat(0)
+    ) -> list[dict[str, Any]]:
+        """Apply the records, sent at these times, as one batch; gives its outbox in order, as JSON
+        where it is JSON.
+        """
+        items = self._items(records, sent_at_ms)
         if items:
             held = {(p.topic, p.partition): p for p in (self.requests, self.position)}
             self._ledger.apply(items, held)
@@ -108,10 +114,10 @@ class Bookkeeper:
         """Apply the records as one batch; gives the value that answers each of them, in order."""
         return [row["value"] for row in self.apply(records) if row["event_id"].count("/") == 2]
 
-    def _items(self, records: Sequence[Record]) -> list[Item]:
+    def _items(self, records: Iterable[Record], sent_at_ms: Iterable[int]) -> list[Item]:
         items = []
         offsets = {held.topic: held.next_offset for held in (self.requests, self.position)}
-        for client_id, value in records:
+        for (client_id, value), at_ms in zip(records, sent_at_ms, strict=False):
             key = client_id.encode()
             wire = value if isinstance(value, bytes) else json.dumps(value).encode()
             topic = topic_of(None if isinstance(value, bytes) else value.get("type"))
@@ -119,5 +125,7 @@ class Bookkeeper:
             offsets[topic] += 1
             content = self._decoder.decode(*place, key, wire, None)
             epoch = (self.requests if topic == ORDER_REQUEST else self.position).epoch
-            items.append(Item(*place, key, wire, None, 0, epoch, content))
+            if isinstance(content, Command):
+                content.sent_at_ms = at_ms
+            items.append(Item(*place, key, wire, None, at_ms, epoch, content))
         return items

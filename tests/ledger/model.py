@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from tests.ledger.objection import against
 from tests.ledger.term import (
@@ -16,9 +17,11 @@ from tests.ledger.term import (
     Hold,
     Order,
     Outcome,
+    Rate,
     Sent,
     Shown,
     Taken,
+    Tokens,
     Told,
     Wallet,
 )
@@ -26,10 +29,14 @@ from tests.ledger.term import (
 
 @dataclass
 class Model:
-    """All clients and wallets; `auto_create` as the contract has it."""
+    """All clients and wallets; `auto_create` and the rest of the settings as the contract has
+    them. `clock_ms` is the time of the newest record."""
 
     auto_create: bool = True
     transfer_refund: bool = False
+    rate: Rate | None = None
+    clock_ms: int = 0
+    tokens: dict[tuple[str, bool], Tokens] = field(default_factory=dict)
     holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
     orders: dict[tuple[str, str], Order] = field(default_factory=dict)
     taken: dict[tuple[str, str], Taken] = field(default_factory=dict)
@@ -42,11 +49,15 @@ class Model:
 
     def answer(self, sent: Sent) -> Outcome:
         """What the contract says to this command, and what it does by it."""
+        self.clock_ms += sent.gap_ms
+        sent = sent._replace(gap_ms=0)
         earlier = self.kept.get((sent.client, sent.id))
         if earlier is not None:
             if earlier[0] == sent:
                 return earlier[1]._replace(duplicate=True)
             return self._rejected(sent, "idempotency_conflict")
+        if sent.type not in {*QUERIES, "get_order"} and not self._may_send(sent):
+            return self._rejected(sent, "rate_limited")
         reasons = set(against(self, sent))
         reason = next((code for code in REASONS if code in reasons), None)
         if sent.type == "get_order" and reason is None:
@@ -100,9 +111,9 @@ class Model:
         return True
 
     def end(self, client: str, name: str, end: str) -> bool:
-        """The fulfillment of an order that was called ends; whether there is such an order."""
+        """The fulfillment of a pending order is called, and ends; whether there is one."""
         order = self.orders.get((client, name))
-        if order is None or order.status != "pending" or not order.begun:
+        if order is None or not self.call(client, name):
             return False
         wallet = self.wallets[client, order.currency]
         before = wallet.balance
@@ -120,6 +131,23 @@ class Model:
         kind = f"order_{order.status}"
         shown = Shown(None, kind, "applied", None, before, wallet.balance, None)
         self.history.append((client, order.currency, shown))
+        return True
+
+    def _may_send(self, sent: Sent) -> bool:
+        """Take a token, of which each topic has its own; the records' time fills, and going
+        backwards it takes none away.
+        """
+        if self.rate is None:
+            return True
+        key = sent.client, sent.type.endswith("_order")
+        tokens = self.tokens.setdefault(key, Tokens(Fraction(self.rate.burst), self.clock_ms))
+        past_ms = max(0, self.clock_ms - tokens.at_ms)
+        more = Fraction(self.rate.burst * past_ms, self.rate.period_ms)
+        tokens.count = min(Fraction(self.rate.burst), tokens.count + more)
+        tokens.at_ms += past_ms
+        if tokens.count < 1:
+            return False
+        tokens.count -= 1
         return True
 
     def sweep(self) -> list[tuple[str, str]]:

@@ -1,18 +1,17 @@
-"""Random scripts of commands that meet each other: few names, few ids, few amounts."""
+"""Random steps that meet each other: few names, few ids, few amounts; each made from one number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any, NamedTuple
 
-from hypothesis import strategies as st
-
-from tests.ledger.term import FAULTS, GIVING, LIMIT, Sent
+from tests.ledger.term import FAULTS, GIVING, LIMIT, TAKING, Sent
 
 CLIENTS = ("a", "b", "c", "d")
 CURRENCIES = ("USD", "EUR")
-AMOUNTS = (1, 2, 5, 100, LIMIT - 100, LIMIT)
+AMOUNTS = (1, 2, 5, 20, 50, 100, LIMIT - 100, LIMIT)
+# A number below this is enough for any step's choices.
+NUMBER_MAX = 2**64 - 1
 
 
 class Status(NamedTuple):
@@ -35,14 +34,14 @@ class Sweep(NamedTuple):
 
 
 class Called(NamedTuple):
-    """The fulfillment of a pending order is leased, and one call made."""
+    """The fulfillment of the order is leased and called once, if it is pending."""
 
     client: str
     order: str
 
 
 class Ended(NamedTuple):
-    """The fulfillment of an order that was called comes to this end."""
+    """The same, and it comes to this end."""
 
     client: str
     order: str
@@ -51,79 +50,104 @@ class Ended(NamedTuple):
 
 Turn = Status | Due | Sweep | Called | Ended
 Step = Sent | Turn
-Script = list[Step]
 
-HOLDS = ("h1", "h2", "h3")
-ORDERS = ("o1", "o2", "o3")
+HOLDS = ("h1", "h2", "h3", "h4", "h5", "h6")
+ORDERS = ("o1", "o2", "o3", "o4")
+ENDS = ("completed", "refused", "kept")
 
-_GIVEN = sorted(GIVING)
-_TAKEN = ["debit", "withdraw", "spend", "payment"]
 _KINDS = (
-    *_GIVEN, *_TAKEN, "transfer", "transfer", "register_client", "open_wallet", "get_wallet",
-    "get_history", "hold", "hold", "capture", "release", "refund", "refund", "refund",
+    *sorted(GIVING), *sorted(TAKING), "capture", "capture", "transfer", "transfer",
+    "register_client", "register_client", "open_wallet", "open_wallet", "get_wallet",
+    "get_history", "hold", "hold", "hold", "release", "refund", "refund", "refund",
     "freeze_wallet", "unfreeze_wallet", "unfreeze_wallet", "close_wallet", "place_order",
     "place_order", "place_order", "cancel_order", "retry_order", "get_order",
 )  # fmt: skip
+_GAPS_MS = (0, 0, 0, 0, 0, 100, 1_500, -1_000)
+
+
+def step(number: int, ids: int) -> Step:
+    """What happens next: in an eighth of all cases something other than a command."""
+    pick = _Pick(number)
+    if pick.choose(range(8)) == 0:
+        return turn(pick.number)
+    return sent(pick.number, ids)
+
+
+def turn(number: int) -> Turn:
+    """Something that happens without a command."""
+    pick = _Pick(number)
+    roll, client = pick.choose(range(7)), pick.choose(CLIENTS)
+    if roll > 4:
+        return Ended(client, pick.choose(ORDERS), pick.choose(ENDS))
+    if roll > 2:
+        return Called(client, pick.choose(ORDERS))
+    if roll == 0:
+        return Sweep()
+    if roll == 1:
+        return Due(client, pick.choose(HOLDS))
+    status = pick.choose(("open", "open", "open", "frozen", "closed"))
+    return Status(client, pick.choose(CURRENCIES), status)
+
+
+def sent(number: int, ids: int) -> Sent:
+    """A command with one of so many ids of its client's."""
+    pick = _Pick(number)
+    choose = pick.choose
+    client, currency, kind = choose(CLIENTS), choose(CURRENCIES), choose(_KINDS)
+    # What can be given back has few ids of its own, so that refunds find something.
+    takes = kind in TAKING or kind in ("transfer", "place_order")
+    name = _taker(choose, ids) if takes else f"{choose(range(ids))}"
+    made = Sent(client, name, kind, currency, gap_ms=choose(_GAPS_MS))
+    if kind == "register_client":
+        email, phone = choose((None, "x@y.org", "X@y.org", "z@y.org")), choose((None, "+491"))
+        return made._replace(currency="USD", name="Ann", email=email, phone=phone)
+    if kind == "get_wallet":
+        return made._replace(currency=choose((None, currency)))
+    if kind == "get_history":
+        return made._replace(currency=choose((None, currency)), limit=choose((None, 1, 3)))
+    if kind.endswith("_wallet"):
+        return made
+    if kind in ("cancel_order", "retry_order", "get_order"):
+        return made._replace(order=choose(ORDERS), currency=choose((None, None, currency)))
+    if kind == "release":
+        return made._replace(hold=choose(HOLDS), currency=choose((None, None, currency)))
+    made = _referring(made._replace(amount=choose(AMOUNTS)), pick, ids)
+    return _readable(made._replace(fault=choose((*[None] * 40, *FAULTS))))
 
 
 class _Pick:
-    """Draws one of several: by Hypothesis, which can shrink, or by a plain generator."""
+    """A number spent on choices, one after another; 0 always chooses the first."""
 
-    def __init__(self, choose: Callable[[Sequence[Any]], Any], ids: int) -> None:
-        self.choose, self._ids = choose, range(ids)
+    def __init__(self, number: int) -> None:
+        self.number = number
 
-    def step(self) -> Step:
-        roll = self.choose(range(36))
-        client, currency = self.choose(CLIENTS), self.choose(CURRENCIES)
-        if roll == 0:
-            return Status(client, currency, self.choose((*["open"] * 10, "frozen", "closed")))
-        if roll == 1:
-            return Due(client, self.choose(HOLDS))
-        if roll in (3, 4, 5):
-            return Called(client, self.choose(ORDERS))
-        if roll in (6, 7, 8):
-            return Ended(client, self.choose(ORDERS), self.choose(("completed", "refused", "kept")))
-        return Sweep() if roll == 2 else self._sent(client, currency)
+    def choose(self, options: Sequence[Any]) -> Any:
+        self.number, at = divmod(self.number, len(options))
+        return options[at]
 
-    def _sent(self, client: str, currency: str) -> Sent:
-        choose, kind = self.choose, self.choose(_KINDS)
-        # Settling has ids of its own, so that it finds more to settle than it uses up.
-        name = "s" if kind in ("capture", "refund", "cancel_order", "retry_order") else ""
-        sent = Sent(client, f"{name}{choose(self._ids)}", kind, currency)
-        if kind == "register_client":
-            email, phone = choose((None, "x@y.org", "X@y.org", "z@y.org")), choose((None, "+491"))
-            return sent._replace(currency="USD", name="Ann", email=email, phone=phone)
-        if kind == "get_wallet":
-            return sent._replace(currency=choose((None, currency)))
-        if kind == "get_history":
-            return sent._replace(currency=choose((None, currency)), limit=choose((None, 1, 3)))
-        if kind.endswith("_wallet"):
-            return sent
-        if kind in ("cancel_order", "retry_order", "get_order"):
-            return sent._replace(order=choose(ORDERS), currency=choose((None, None, currency)))
-        if kind == "release":
-            return sent._replace(hold=choose(HOLDS), currency=choose((None, None, currency)))
-        sent = self._referring(sent._replace(amount=choose(AMOUNTS)))
-        return _readable(sent._replace(fault=choose((*[None] * 20, *FAULTS))))
 
-    def _referring(self, sent: Sent) -> Sent:
-        choose = self.choose
-        if sent.type == "transfer":
-            return sent._replace(to=choose(CLIENTS))
-        if sent.type == "payment":
-            return sent._replace(merchant="m1")
-        if sent.type == "place_order":
-            return sent._replace(order=choose(ORDERS))
-        if sent.type == "hold":
-            hold, late = choose((None, *HOLDS)), choose((False, False, False, True))
-            return sent._replace(hold=hold, late=late)
-        if sent.type not in ("capture", "refund"):
-            return sent
-        amount, currency = choose((None, sent.amount)), choose((None, None, sent.currency))
-        sent = sent._replace(amount=amount, currency=currency)
-        if sent.type == "capture":
-            return sent._replace(hold=choose(HOLDS))
-        return sent._replace(original=str(choose(self._ids)))
+def _referring(made: Sent, pick: _Pick, ids: int) -> Sent:
+    choose = pick.choose
+    if made.type == "transfer":
+        return made._replace(to=choose(CLIENTS))
+    if made.type == "payment":
+        return made._replace(merchant="m1")
+    if made.type == "place_order":
+        return made._replace(order=choose(ORDERS))
+    if made.type == "hold":
+        hold, late = choose((None, *HOLDS)), choose((False, False, False, True))
+        return made._replace(hold=hold, late=late)
+    if made.type not in ("capture", "refund"):
+        return made
+    amount, currency = choose((None, made.amount)), choose((None, None, made.currency))
+    made = made._replace(amount=amount, currency=currency)
+    if made.type == "capture":
+        return made._replace(hold=choose(HOLDS))
+    return made._replace(original=_taker(choose, ids))
+
+
+def _taker(choose: Callable[[Sequence[Any]], Any], ids: int) -> str:
+    return f"t{choose(range(ids // 8))}"
 
 
 def _readable(made: Sent) -> Sent:
@@ -131,16 +155,3 @@ def _readable(made: Sent) -> Sent:
     if made.fault == "unknown_currency":
         return made._replace(currency="ZZZ", amount=None)
     return made._replace(amount=None) if made.fault == "invalid_amount" else made
-
-
-@st.composite
-def _steps(draw: st.DrawFn) -> Step:
-    return _Pick(lambda options: draw(st.sampled_from(options)), ids=15).step()
-
-
-scripts: st.SearchStrategy[Script] = st.lists(_steps(), max_size=40)
-
-
-def random_step(random: Random) -> Step:
-    """A step by a plain generator, for scripts longer than Hypothesis likes to make them."""
-    return _Pick(random.choice, ids=200).step()

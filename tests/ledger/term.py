@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 LIMIT = 9_000_000_000_000_000
 RECENT = 10
 
-# Contract §3, as far as one topic and no rate limit go.
+# Contract §3.
 REASONS = (
-    "idempotency_conflict", "invalid_request", "unknown_currency", "invalid_amount",
-    "client_exists", "email_taken", "phone_taken", "wallet_exists", "client_not_found",
-    "wallet_not_found", "wallet_closed", "wallet_frozen", "same_wallet", "recipient_not_found",
-    "transaction_not_found", "not_refundable", "exceeds_original", "hold_exists", "hold_not_found",
-    "hold_expired", "exceeds_hold", "order_exists", "order_not_found", "order_not_cancellable",
-    "order_not_retryable", "balance_not_zero", "balance_limit",
-    "insufficient_funds",
+    "idempotency_conflict", "rate_limited", "invalid_request", "unknown_currency",
+    "invalid_amount", "client_exists", "email_taken", "phone_taken", "wallet_exists",
+    "client_not_found", "wallet_not_found", "wallet_closed", "wallet_frozen", "same_wallet",
+    "recipient_not_found", "transaction_not_found", "not_refundable", "exceeds_original",
+    "hold_exists", "hold_not_found", "hold_expired", "exceeds_hold", "order_exists",
+    "order_not_found", "order_not_cancellable", "order_not_retryable", "balance_not_zero",
+    "balance_limit", "insufficient_funds",
 )  # fmt: skip
 # What the edge finds out before any wallet is looked at.
 FAULTS = ("invalid_request", "unknown_currency", "invalid_amount")
@@ -52,6 +53,7 @@ class Sent(NamedTuple):
     late: bool = False  # a hold whose expires_at is past when it comes
     limit: int | None = None
     order: str | None = None
+    gap_ms: int = 0  # its record's timestamp, counted from the record before it; no content
 
 
 class Told(NamedTuple):
@@ -64,6 +66,13 @@ class Told(NamedTuple):
     attempts: int
     refunded: int
     failure: str | None = None
+
+
+class Rate(NamedTuple):
+    """So many commands of a client in a period, and as many at once after a pause."""
+
+    burst: int
+    period_ms: int
 
 
 class Shown(NamedTuple):
@@ -132,6 +141,11 @@ class Order:
     fulfillment: str | None = None
     failure: str | None = None
 
+    @property
+    def holds_escrow(self) -> bool:
+        """Whether its money is in escrow."""
+        return self.has_money and self.status in ("pending", "failed")
+
 
 @dataclass
 class Taken:
@@ -142,6 +156,14 @@ class Taken:
     left: int
     account: str
     to: str | None = None
+
+
+@dataclass
+class Tokens:
+    """What a client may still send, as of a record's time."""
+
+    count: Fraction
+    at_ms: int
 
 
 @dataclass

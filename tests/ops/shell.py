@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
+import structlog
 
 from ops.cli.main import main
 
@@ -48,6 +50,7 @@ class Shell:
         """Run one line to its end, in this very process: a new one would import for 0.7 s."""
         said, complained = io.StringIO(), io.StringIO()
         with (
+            _log_kept(),
             mock.patch.dict(os.environ, {**self.environ, **env}, clear=True),
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(complained),
@@ -96,6 +99,19 @@ class Shell:
                 yield running
             finally:
                 process.kill()
+
+
+@contextmanager
+def _log_kept() -> Iterator[None]:
+    """A verb configures its process's log; this process goes on to other tests with its own."""
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        root.handlers = handlers
+        root.setLevel(level)
 
 
 class Running:

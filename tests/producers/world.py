@@ -124,9 +124,9 @@ class World:
         finally:
             stop.set()
             thread.join(timeout=30)
-        assert not thread.is_alive()
-        if raised:
-            raise raised[0]
+            assert not thread.is_alive()
+            if raised:  # it may be why the block failed
+                raise raised[0]
 
     def read(self, name: str) -> list[Message]:
         """All committed records of a topic, partition after partition."""
