@@ -68,7 +68,7 @@ def test_an_answer_closes_it_and_calls_ramp_up_until_they_are_free() -> None:
     assert per_second == sorted(per_second)
     assert per_second[0] <= RAMP_START_PER_S + RAMP_GROWTH_PER_S / 2
     assert breaker.grant(1_000, at(40), PACE) == 1_000
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.ramp_from is None
 
 
 def test_what_was_not_asked_for_while_it_ramps_up_does_not_come_as_a_burst() -> None:
