@@ -141,7 +141,7 @@ def write(connection: Connection, book: Book, outbox: Sequence[OutboxRow]) -> No
 
 
 def _add_accounts(book: Book, rows: Iterable[Sequence[Any]]) -> None:
-    unseen = 0
+    counted: list[tuple[Wallet, int]] = []
     for client_id, currency, kind, balance, status, version, updated_at, sides in rows:
         mine = book.wallets.setdefault(client_id, {})
         wallet = mine.get(currency)
@@ -153,14 +153,14 @@ def _add_accounts(book: Book, rows: Iterable[Sequence[Any]]) -> None:
         if kind == AVAILABLE:
             wallet.available, wallet.status = balance, status
             wallet.version, wallet.updated_at = version, updated_at
-            unseen += sides
-            continue
-        unseen -= 1
-        if kind == HELD:
+            if sides:
+                counted.append((wallet, sides))
+        elif kind == HELD:
             wallet.held, wallet.held_stored = balance, True
         elif kind == ESCROW:
             wallet.escrow, wallet.escrow_stored = balance, True
-    if unseen:
+    # A worker of the release before this one counts none of those it makes: fewer is no mistake.
+    if any(wallet.sides < sides for wallet, sides in counted):
         # The batch whose lock was waited for has made it, after this statement's snapshot.
         raise errors.SerializationFailure("an account was made while its wallet was waited for")
 

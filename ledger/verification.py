@@ -107,7 +107,7 @@ CHECKS: Final = (
     ),
     Check(
         "sides",
-        "Each wallet counts its held and escrow accounts.",
+        "No wallet counts more held and escrow accounts than it has.",
         by_client=("sides",),
     ),
     Check("versions", "Each wallet's version is 1 or more.", by_client=("versions",)),

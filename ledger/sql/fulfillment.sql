@@ -83,11 +83,6 @@ WHERE f.client_id = ours.client_id AND f.order_id = ours.order_id
 -- name: check_leases
 SELECT check_leases(%s::text[], %s::text[], %s::bigint[])
 
--- name: held_leases
-SELECT k.client_id, k.order_id, k.token
-FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS k (client_id, order_id, token)
-JOIN fulfillments AS f ON f.client_id = k.client_id AND f.order_id = k.order_id AND f.lease_token = k.token
-
 -- name: unclear_orders
 -- Those of which an attempt may have been delivered without our knowing.
 SELECT DISTINCT a.client_id, a.order_id

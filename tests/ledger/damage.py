@@ -276,8 +276,8 @@ DAMAGES = [
         {"refunds"},
     ),
     Damage(
-        "a wallet that does not count its escrow",
-        "UPDATE accounts SET sides = 0 WHERE client_id = 'olga' AND kind = 'available'",
+        "a wallet that counts an account it has not",
+        "UPDATE accounts SET sides = sides + 1 WHERE client_id = 'olga' AND kind = 'available'",
         {"sides"},
     ),
     Damage(
