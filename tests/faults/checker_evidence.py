@@ -61,16 +61,27 @@ class Evidence:
     # The first offset and the one after the last of each input partition.
     log_bounds: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    # By idempotency key: under which id the fulfillment service has done it; None if not asked.
+    fulfilled: dict[str, str] | None = None
 
 
 _TABLES = {
     "journal": "SELECT * FROM transactions ORDER BY id",
     "accounts": "SELECT * FROM accounts ORDER BY client_id, currency, kind",
+    "orders": "SELECT * FROM orders ORDER BY client_id, order_id",
     "holds": "SELECT * FROM holds ORDER BY client_id, hold_id",
     "positions": "SELECT * FROM consumer_positions ORDER BY topic, partition",
     "waiting": "SELECT id, topic, event_id FROM outbox ORDER BY id",
     "deadlocks": "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
 }
+
+
+# What goes on by itself when everything is answered.
+_UNFINISHED = """
+SELECT (SELECT count(*) FROM outbox)
+     + (SELECT count(*) FROM orders WHERE status = 'pending')
+     + (SELECT count(*) FROM holds WHERE status = 'open' AND expires_at IS NOT NULL)
+"""
 
 
 def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
@@ -94,7 +105,7 @@ def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
 
 
 def _settle(evidence: Evidence, timeout_s: float) -> None:
-    """Wait until every position has passed its partition's last record and the outbox is empty."""
+    """Wait until every position has passed its partition's last record and nothing goes on."""
     last: dict[tuple[str, int], int] = {}
     for place in evidence.inputs:
         last[place.topic, place.partition] = place.offset
@@ -103,8 +114,8 @@ def _settle(evidence: Evidence, timeout_s: float) -> None:
         while time.monotonic() < deadline:
             rows = session.execute("SELECT topic, partition, next_offset FROM consumer_positions")
             reached = {(topic, partition): offset for topic, partition, offset in rows}
-            [waiting] = session.execute("SELECT count(*) FROM outbox").fetchone() or [0]
-            if not waiting and all(reached.get(key, 0) > offset for key, offset in last.items()):
+            [left] = session.execute(_UNFINISHED.encode()).fetchone() or [1]
+            if not left and all(reached.get(key, 0) > offset for key, offset in last.items()):
                 return
             time.sleep(0.05)
 
