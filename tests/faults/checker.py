@@ -36,6 +36,8 @@ class Verdict:
     answers: int = 0
     breaches: list[Breach] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    # By currency: what the clients have beyond what went in, in minor units.
+    off: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if not self.breaches:
@@ -58,6 +60,7 @@ def judge(evidence: Evidence) -> Verdict:
             if breach.rule not in verdict.counts:
                 verdict.breaches.append(breach)
             verdict.counts[breach.rule] += 1
+    verdict.off = case.off
     return verdict
 
 
@@ -77,6 +80,7 @@ class _Case:
                 self._dead[place] = content
         # By the input's place: what answers it. A result's value, or a letter's text headers.
         self.answers: dict[Place, list[dict[str, Any]]] = defaultdict(list)
+        self.off: dict[str, int] = {}
         self._answered_at: list[tuple[str, Place, Place]] = []
         self._caused: Counter[str] = Counter()
         self._events: dict[str, dict[str, Any]] = {}
@@ -221,7 +225,8 @@ class _Case:
                 if kind is not None and kind not in (*_CLIENT_KINDS, "peer"):
                     moved[row["currency"]] += amount * row["amount"]
         for currency in sorted(totals | moved):
-            if totals[currency] + moved[currency]:
+            self.off[currency] = totals[currency] + moved[currency]
+            if self.off[currency]:
                 what = f"clients have {totals[currency]}, {-moved[currency]} went in"
                 yield Breach("money", currency, what)
 

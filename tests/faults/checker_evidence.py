@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, cast
 
@@ -90,11 +90,12 @@ def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
     What is not settled by then is evidence, too. Raises KafkaException, psycopg.Error.
     """
     evidence = Evidence(system)
-    with _Reader(system) as reader:
+    with Reader(system) as reader:
         for kind in INPUTS:
             for seen in reader.read(system.topic_prefix + kind, evidence.log_bounds):
                 evidence.inputs[seen.place] = seen
-        _settle(evidence, settle_timeout_s)
+        last = {(place.topic, place.partition): place.offset for place in evidence.inputs}
+        settle(system, last, settle_timeout_s)
         for kind in (*RESULTS, *DEAD_LETTERS, BALANCES):
             evidence.outputs[kind] = list(reader.read(system.topic_prefix + kind, {}))
     with psycopg.connect(system.database_url, row_factory=dict_row) as session:
@@ -104,23 +105,23 @@ def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
     return evidence
 
 
-def _settle(evidence: Evidence, timeout_s: float) -> None:
-    """Wait until every position has passed its partition's last record and nothing goes on."""
-    last: dict[tuple[str, int], int] = {}
-    for place in evidence.inputs:
-        last[place.topic, place.partition] = place.offset
+def settle(system: System, last: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
+    """Wait until every position has passed its partition's last record and nothing goes on; False
+    where that takes longer.
+    """
     deadline = time.monotonic() + timeout_s
-    with psycopg.connect(evidence.system.database_url, autocommit=True) as session:
+    with psycopg.connect(system.database_url, autocommit=True) as session:
         while time.monotonic() < deadline:
             rows = session.execute("SELECT topic, partition, next_offset FROM consumer_positions")
             reached = {(topic, partition): offset for topic, partition, offset in rows}
             [left] = session.execute(_UNFINISHED.encode()).fetchone() or [1]
             if not left and all(reached.get(key, 0) > offset for key, offset in last.items()):
-                return
+                return True
             time.sleep(0.05)
+    return False
 
 
-class _Reader:
+class Reader:
     """A read_committed reader, and one that knows where the logs end for anybody."""
 
     def __init__(self, system: System) -> None:
