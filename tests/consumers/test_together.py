@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import pytest
+
 from schemas.header import CE_ID, CORRELATION_ID
 from schemas.topic import WALLET_BALANCE, WALLET_RESULT
 from tests.producers.world import PARTITIONS, eventually
@@ -40,6 +42,7 @@ def test_an_email_and_a_phone_are_one_clients_whoever_registers_at_the_same_mome
     assert outcomes["phone", "phone_taken"] + outcomes["phone", "client_exists"] == 35
 
 
+@pytest.mark.contract
 def test_a_hold_that_nobody_touches_releases_itself_and_says_so(scene: Scene) -> None:
     soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
     with scene.running():
@@ -67,6 +70,7 @@ def test_a_hold_that_nobody_touches_releases_itself_and_says_so(scene: Scene) ->
     assert headers["causation-id"] == f"{made.topic}/{made.partition}/{made.offset}"
 
 
+@pytest.mark.contract
 def test_all_balances_can_be_rebuilt_from_the_compacted_topic_alone(scene: Scene) -> None:
     """Of one client, two currencies change in two partitions at once: two workers apply them."""
     random = Random(3)
