@@ -50,16 +50,9 @@ PendingRow: TypeAlias = tuple[
 ]
 
 
-class AccountRow(NamedTuple):
-    """An account as it stood in the snapshot the rows were read in; `balance` in minor units."""
-
-    client_id: str
-    currency: str
-    kind: str
-    balance: int
-    status: str
-    version: int
-    updated_at: datetime
+# client_id, currency, kind, balance in minor units, status, version, updated_at: an account as it
+# stood in the snapshot the rows were read in.
+AccountRow: TypeAlias = tuple[str, str, str, int, str, int, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +169,7 @@ class Outbox:
         if not client_ids:
             return []
         found = self._cursor.execute(_SQL["read_accounts"], {"client_ids": client_ids})
-        return [AccountRow._make(row) for row in found.fetchall()]
+        return cast(list[AccountRow], found.fetchall())
 
 
 def _moved_clients(rows: Sequence[PendingRow]) -> list[str]:

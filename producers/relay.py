@@ -280,7 +280,7 @@ class Relay:
             )
 
     def _unknown_currencies(self, batch: Batch) -> list[str]:
-        codes = {account.currency for account in batch.accounts}
+        codes = {account[1] for account in batch.accounts}
         return sorted(code for code in codes if self._currencies.scale(code) is None)
 
     def _report(self, error: Exception) -> None:
