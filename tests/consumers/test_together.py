@@ -75,26 +75,27 @@ def test_all_balances_can_be_rebuilt_from_the_compacted_topic_alone(scene: Scene
     """Of one client, two currencies change in two partitions at once: two workers apply them."""
     random = Random(3)
     clients = [f"client-{number}" for number in range(5)]
-    count = 0
+    records = list[tuple[int, str, bytes]]()
+    for number in range(600):
+        client, currency = random.choice(clients), ("USD", "EUR")[number % 2]
+        given: dict[str, Any] = {"command_id": f"{number}", "currency": currency}
+        given |= random.choice(
+            (
+                {"type": "credit", "amount": "3"},
+                {"type": "spend", "amount": "1"},
+                {"type": "hold", "amount": "1"},
+                {"type": "transfer", "amount": "1", "to_client_id": random.choice(clients)},
+                {"type": "freeze_wallet"},
+                {"type": "unfreeze_wallet"},
+            )
+        )
+        partition = number % 2 * (PARTITIONS // 2)
+        records.append((partition, client, json.dumps(given).encode()))
     with scene.running() as first, scene.worker() as second:
         eventually(lambda: first.assignment.positions and second.assignment.positions, 30)
-        for number in range(600):
-            client, currency = random.choice(clients), ("USD", "EUR")[number % 2]
-            given: dict[str, Any] = {"command_id": f"{number}", "currency": currency}
-            given |= random.choice(
-                (
-                    {"type": "credit", "amount": "3"},
-                    {"type": "spend", "amount": "1"},
-                    {"type": "hold", "amount": "1"},
-                    {"type": "transfer", "amount": "1", "to_client_id": random.choice(clients)},
-                    {"type": "freeze_wallet"},
-                    {"type": "unfreeze_wallet"},
-                )
-            )
-            partition = number % 2 * (PARTITIONS // 2)
-            scene.publish_to(partition, client, json.dumps(given).encode())
-            count += 1
-        scene.answered(count, 60)
+        for start in range(0, len(records), 20):  # in many small batches
+            scene.publish_to(*records[start : start + 20])
+        scene.answered(len(records), 60)
         eventually(lambda: scene.waiting() == 0)
     newest: dict[str, dict[str, Any]] = {}
     for message in scene.read(WALLET_BALANCE):

@@ -117,7 +117,7 @@ def test_a_record_that_its_key_does_not_map_to_is_applied_and_counted(scene: Sce
     with scene.running() as worker:
         for number in range(2):
             value = json.dumps({"command_id": str(number), "type": "credit", "amount": "1"})
-            scene.publish_to(wrong, "alice", value.encode())
+            scene.publish_to((wrong, "alice", value.encode()))
         scene.answered(2)
         assert worker.misplaced_count == 2
     assert scene.balance("alice") == 200
