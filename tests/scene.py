@@ -93,6 +93,7 @@ class Scene(World):
             return future.exception(10) is None
 
         eventually(made)
+        self.wait_until_known([spec])
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
