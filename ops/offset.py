@@ -1,11 +1,13 @@
 """Where the workers stand in their input topics: Postgres's positions beside the broker's logs."""
 
+import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
+    KafkaError,
     KafkaException,
     TopicPartition,
 )
@@ -22,12 +24,25 @@ from schemas.topic import Topics
 
 Key = tuple[str, int]
 
+# The markers of upstream transactions are offsets, too. So many offsets at a log's end are looked
+# through for records; more of them are worth showing whatever they are.
+_MARKERS_MAX = 100
+# A new broker's answers while it makes the topic that groups are kept in.
+_NOT_YET: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+
 
 class PartitionState(NamedTuple):
     """One input partition. `low` and `high` are its first offset and the next to be written.
 
     `position` is None where no worker ever took it, `kafka_offset` (the group's copy for Kafka's
-    own tools) where none was committed.
+    own tools) where none was committed. With `is_at_end` no record lies behind the position,
+    whatever the offsets say.
     """
 
     topic: str
@@ -37,6 +52,7 @@ class PartitionState(NamedTuple):
     high: int
     position: StoredPosition | None
     kafka_offset: int | None
+    is_at_end: bool = False
 
     @property
     def next_offset(self) -> int:
@@ -48,6 +64,8 @@ class PartitionState(NamedTuple):
         """Offsets from the position to the end of the log; none of them in a topic made anew."""
         if self.is_made_anew:
             return self.high - self.low
+        if self.is_at_end:
+            return 0
         return max(0, self.high - self.next_offset)
 
     @property
@@ -78,14 +96,23 @@ def partition_states(settings: Settings, connection: Connection) -> list[Partiti
         raise MissingError(f"topics are missing ({', '.join(missing)}): run `wallet topics apply`")
     keys = [(name, partition) for name in names.inputs for partition in range(counts[name])]
     ids = TopicLog({**settings.kafka_client(), "log_level": 0}).ids(names.inputs)
+    committed = committed_offsets(settings, keys)
     with Reader(settings) as reader:
         low, high = reader.bounds(names.inputs)
-    stored = stored_positions(connection)
-    committed = committed_offsets(settings, keys)
-    return [
-        PartitionState(*key, ids[key[0]], low[key], high[key], stored.get(key), committed.get(key))
-        for key in keys
-    ]
+        stored = stored_positions(connection)
+        states = [
+            PartitionState(
+                *key, ids[key[0]], low[key], high[key], stored.get(key), committed.get(key)
+            )
+            for key in keys
+        ]
+        near = {
+            (s.topic, s.partition): s.next_offset
+            for s in states
+            if s.trouble is None and 0 < s.lag <= _MARKERS_MAX
+        }
+        at_end = reader.without_records(near, high)
+    return [s._replace(is_at_end=(s.topic, s.partition) in at_end) for s in states]
 
 
 def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]:
@@ -103,10 +130,21 @@ def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]
         }
     )
     try:
-        found = consumer.committed([TopicPartition(*key) for key in keys], topic.ASK_TIMEOUT_S)
+        found = _committed(consumer, [TopicPartition(*key) for key in keys])
     finally:
         consumer.close()
     return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    deadline_s = time.monotonic() + topic.ASK_TIMEOUT_S
+    while True:
+        try:
+            return consumer.committed(partitions, topic.ASK_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.1)
 
 
 def group_state(client: AdminClient, group_id: str) -> str | None:

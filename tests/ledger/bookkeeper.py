@@ -65,11 +65,15 @@ class Bookkeeper:
         """Apply the records, sent at these times, as one batch; gives its outbox in order, as JSON
         where it is JSON.
         """
-        items = self._items(records, sent_at_ms)
+        items = self.items(records, sent_at_ms)
         if items:
-            held = {(p.topic, p.partition): p for p in (self.requests, self.position)}
-            self._ledger.apply(items, held)
+            self.enter(items)
         return self._outbox()
+
+    def enter(self, items: list[Item]) -> None:
+        """Apply the items as one batch, and nothing else; its outbox stays."""
+        held = {(p.topic, p.partition): p for p in (self.requests, self.position)}
+        self._ledger.apply(items, held)
 
     def sweep(self) -> list[dict[str, Any]]:
         """Release what is due, as a worker does every second; gives the outbox."""
@@ -114,7 +118,10 @@ class Bookkeeper:
         """Apply the records as one batch; gives the value that answers each of them, in order."""
         return [row["value"] for row in self.apply(records) if row["event_id"].count("/") == 2]
 
-    def _items(self, records: Iterable[Record], sent_at_ms: Iterable[int]) -> list[Item]:
+    def items(
+        self, records: Iterable[Record], sent_at_ms: Iterable[int] = itertools.repeat(0)
+    ) -> list[Item]:
+        """The records decoded, as they stand next in the partition."""
         items = []
         offsets = {held.topic: held.next_offset for held in (self.requests, self.position)}
         for (client_id, value), at_ms in zip(records, sent_at_ms, strict=False):
