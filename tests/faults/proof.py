@@ -174,14 +174,17 @@ class _Attack:
         self._await_recovery(kind, what, done)
 
     def _await_recovery(self, kind: str, what: str, done: list[Done]) -> None:
-        back_at_s = max(each.back_at_s for each in done)
-        marks = dict(self.field.upstream.delivered)
-        first_s: float | None = None
+        """Wait for the next answer, and until each partition has answered something sent since;
+        where fulfillment was hit, until an order has ended, too.
+        """
+        back_at_s, seen = max(each.back_at_s for each in done), self.downstream
+        marks = {p: o for p, o in self.field.upstream.delivered.items() if p[0] == "wallet-command"}
+        next_at_s = 0.0
         while time.monotonic() < back_at_s + _BACK_TIMEOUT_S:
-            if first_s is None:
-                first_s = self.downstream.next_after(back_at_s)
-            answered = self.downstream.answered
-            if all(answered.get(p, -1) > o for p, o in marks.items() if p[0] == "wallet-command"):
+            if next_at_s < back_at_s:
+                next_at_s = seen.last_at_s
+            ended = "fulfillment" not in what or seen.last_end_at_s > back_at_s
+            if ended and all(seen.answered.get(p, -1) > mark for p, mark in marks.items()):
                 break
             time.sleep(0.005)
         else:
@@ -189,9 +192,8 @@ class _Attack:
         all_s = time.monotonic() - back_at_s
         if all_s > _BACK_LIMIT_S and kind != "two at once":
             self.record.findings.append(f"back only {all_s:.1f} s after {what}")
-        self.record.recoveries.append(
-            Recovery(kind, what, time.monotonic(), min(first_s or all_s, all_s), all_s)
-        )
+        next_s = next_at_s - back_at_s if next_at_s > back_at_s else all_s
+        self.record.recoveries.append(Recovery(kind, what, next_s, all_s))
 
     def _say(self, number: int, began_s: float) -> None:
         last, minutes = self.record.recoveries[-1], (time.monotonic() - began_s) / 60

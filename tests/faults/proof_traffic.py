@@ -126,7 +126,9 @@ class Downstream:
     answered: dict[Partition, int] = field(default_factory=dict)
     times: dict[Partition, bytearray] = field(default_factory=lambda: defaultdict(bytearray))
     count: int = 0
+    # When the newest answer was read, and the newest end of an order.
     last_at_s: float = 0.0
+    last_end_at_s: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
     out_of_order: int = 0
     _last: dict[tuple[str, bytes | None, Partition], int] = field(default_factory=dict)
@@ -144,10 +146,6 @@ class Downstream:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-
-    def next_after(self, at_s: float) -> float | None:
-        """How long after a moment the newest answer came; None where none has come since."""
-        return self.last_at_s - at_s if self.last_at_s > at_s else None
 
     def _run(self) -> None:
         config: dict[str, Any] = _CLIENT | {
@@ -187,6 +185,8 @@ class Downstream:
         else:
             source = json.loads(message.value() or b"")["source"]
             if source is None:
+                if topic == "order-result":
+                    self.last_end_at_s = self.last_at_s
                 return
             place, offset = (source["topic"], source["partition"]), source["offset"]
         self.count += 1
