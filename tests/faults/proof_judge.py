@@ -77,7 +77,7 @@ def try_removals(
     ]  # fmt: skip
     ran = subprocess.run(
         command,
-        env={**os.environ, **environ, "WALLET_PROOF_TABLE": str(table)},
+        env={**os.environ, **environ, "PROOF_TABLE": str(table)},
         stdout=sys.stderr,
         check=False,
     )

@@ -47,6 +47,7 @@ def scene(wallet_env: WalletEnv, admin_client: AdminClient) -> Scene:
 )
 def test_the_checker_says_what_breaks_without(seeded: Seeded, scene: Scene, tmp_path: Path) -> None:
     verdict = verdict_on(scene, tmp_path, seeded.provoke, seeded.removal, settle_s=10)
+    assert verdict.answers > 0  # a system that never ran would be caught, too
     caught = [breach for breach in verdict.breaches if breach.rule in seeded.rules]
     _tell(seeded, verdict, is_caught=bool(caught))
     assert caught
@@ -54,7 +55,7 @@ def test_the_checker_says_what_breaks_without(seeded: Seeded, scene: Scene, tmp_
 
 def _tell(seeded: Seeded, verdict: Verdict, *, is_caught: bool) -> None:
     """Write a line for the page that `make proof` makes."""
-    path = os.environ.get("WALLET_PROOF_TABLE")
+    path = os.environ.get("PROOF_TABLE")
     if path:
         said = "; ".join(f"{b.rule}: {b.what}"[:160] for b in verdict.breaches[:2])
         row = [seeded.removal, seeded.promise, said or "nothing", is_caught]
