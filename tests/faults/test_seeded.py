@@ -18,6 +18,8 @@ from tests.faults.seeded import REMOVALS
 from tests.faults.seeded_case import PROVOCATIONS, SEEDED, Seeded, Stage
 from tests.scene import Scene
 
+pytestmark = pytest.mark.timeout(240)
+
 _MARKS = {True: [], False: [pytest.mark.long]}
 
 
@@ -46,7 +48,7 @@ def scene(wallet_env: WalletEnv, admin_client: AdminClient) -> Scene:
     "seeded", [pytest.param(s, id=s.removal, marks=_MARKS[s.is_quick]) for s in SEEDED]
 )
 def test_the_checker_says_what_breaks_without(seeded: Seeded, scene: Scene, tmp_path: Path) -> None:
-    verdict = verdict_on(scene, tmp_path, seeded.provoke, seeded.removal, settle_s=10)
+    verdict = verdict_on(scene, tmp_path, seeded.provoke, seeded.removal, settle_s=40)
     assert verdict.answers > 0  # a system that never ran would be caught, too
     caught = [breach for breach in verdict.breaches if breach.rule in seeded.rules]
     _tell(seeded, verdict, is_caught=bool(caught))
