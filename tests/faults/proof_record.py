@@ -153,11 +153,11 @@ _FAULTS = """## Faults
 One every few seconds, now and then two at a time; all along, producers send records again, reuse
 ids for other content, and send broken records. Times count from the moment the part is back: until
 the next answer to anything, and until every partition of `wallet-command` has answered a record
-that was sent after it (where fulfillment was hit, until an order has ended, too). Where one is
-long, somebody's time-out is waited for: a killed or frozen worker's partitions are given away when
-the group's session time-out is over, a relay's lock is free when PostgreSQL has ended its session,
-what follows an upstream transaction that is left open can be read when Kafka has aborted it (here
-after 3 s)."""
+that was sent after it (where fulfillment was hit, until an order has ended, too). More than 15 s is
+a finding, the named stops aside: a killed worker's partitions are given away when the group's
+session time-out of 10 s is over, and workers that Kafka was away from for longer wait for the end
+of their old sessions. A relay's lock is free when PostgreSQL has ended its session; what follows an
+upstream transaction that is left open can be read when Kafka has aborted it (here after 3 s)."""
 _TABLE = """## The checker is proven, too
 
 For each protection a run without it, in which what it protects from is made to happen. With all

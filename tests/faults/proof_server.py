@@ -27,6 +27,7 @@ class Server:
     answers: Callable[[], bool]
     account: Account | None = None
     process: subprocess.Popen[bytes] | None = None
+    is_over: bool = False
 
     def start(self) -> None:
         """Start it, and return when it answers.
@@ -50,11 +51,18 @@ class Server:
             self.process.kill()
             self.process.wait()
 
+    def end(self) -> None:
+        """Kill it for good; a start that is under way fails."""
+        self.is_over = True
+        self.kill()
+
     @property
     def _log(self) -> Path:
         return self.folder.log / f"{self.name}.out"
 
     def _spawn(self) -> None:
+        if self.is_over:
+            raise StackError(f"{self.name} is ended")
         account = self.account
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -104,5 +112,5 @@ def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
         database.start()
         yield Servers(broker, database, bootstrap_servers, postgres.database_url(folder))
     finally:
-        broker.kill()
-        database.kill()
+        broker.end()
+        database.end()
