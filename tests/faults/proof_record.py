@@ -42,6 +42,7 @@ class Removed(NamedTuple):
     """A protection that was taken out, and what the checker said; `is_caught` as it must be."""
 
     removal: str
+    without: str
     promise: str
     said: str
     is_caught: bool
@@ -54,6 +55,8 @@ class Record:
     seed: int
     minutes: float
     rate_per_s: float
+    # Whether the answers were only counted, and not compared with the model's.
+    is_counted: bool = False
     recoveries: list[Recovery] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -79,7 +82,7 @@ class Record:
 
     def _outcome(self) -> str:
         if not self.findings:
-            return f"**All promises held**, for {self.minutes:.0f} minutes under attack."
+            return f"**All promises held**, for {self.minutes:g} minutes under attack."
         lines = "\n".join(f"- {finding}" for finding in self.findings[:50])
         return f"**{len(self.findings)} findings:**\n\n{lines}"
 
@@ -91,10 +94,12 @@ class Record:
         ]
         rows += [
             (what, sum(self.verdict.counts[rule] for rule in rules))
-            for what, rules in _COUNTED.items()
+            for what, rules in list(_COUNTED.items())[: 3 if self.is_counted else None]
         ]
         rows += [(f"money off by, {name}", off) for name, off in sorted(self.verdict.off.items())]
-        return "## Counts\n\n" + _markdown(("", "count"), rows)
+        judged = "The answers were counted, and the books checked; `make proof` judges each answer."
+        note = f"{judged}\n\n" if self.is_counted else ""
+        return f"## Counts\n\n{note}{_markdown(('', 'count'), rows)}"
 
     def _faults(self) -> str:
         by_kind: dict[str, list[Recovery]] = {}
@@ -125,7 +130,11 @@ class Record:
         if not self.removed:
             return ""
         rows = [
-            (f"`{r.removal}`", r.promise, r.said if r.is_caught else f"**not caught:** {r.said}")
+            (
+                f"`{r.removal}`: {r.without}",
+                r.promise,
+                r.said if r.is_caught else f"**not caught:** {r.said}",
+            )
             for r in self.removed
         ]
         head = ("protection taken out", "promise", "what the checker said")
