@@ -2,18 +2,22 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 3
 COMMANDS ?= 1000000
 SEED ?= 1
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
+# Mostly the tests wait: three processes, each with a Kafka and a PostgreSQL of its own, take a third
+# of the time of one.
+PARALLEL := -n $(WORKERS)
 
 .PHONY: help venv demo test test-all soak lint types ci clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the whole way on an embedded Kafka and PostgreSQL: commands in, results out, books checked"
-	@echo "make test    all tests; ARGS='-k transfer -x' goes to pytest"
+	@echo "make test    all tests, in WORKERS=3 processes; ARGS='-k transfer -x' goes to pytest"
 	@echo "make test-all  those that take long, too"
 	@echo "make soak    random commands against the model; COMMANDS=1000000 SEED=1 by default"
 	@echo "make venv    .venv/ with the project and all its extras"
@@ -39,12 +43,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m ops.stack
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -m "not long" $(PARALLEL) $(ARGS)
 
 # With those that take long by their nature: real runs of wallet bench with its baseline.
 test-all: $(STAMP)
 	@$(BIN)/python -m ops.stack
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 soak: $(STAMP)
 	@$(BIN)/python -m ops.stack

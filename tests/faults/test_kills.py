@@ -82,6 +82,7 @@ def one_command(
     return command(client, type_=kind, **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_workers_and_relays_killed_at_random_lose_and_double_nothing(
     wallet_env: WalletEnv, admin_client: AdminClient, tmp_path: Path

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,15 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def home() -> Iterator[Shell]:
     """A running stack in a data directory, found by that alone, with a local Kafka's tools."""
-    folder = tmp_path_factory.mktemp("home")
+    # Not below pytest's own folder: each run of pytest that starts closes it to other users, and
+    # where we are root PostgreSQL is one.
+    with tempfile.TemporaryDirectory(prefix="wallet-home-", ignore_cleanup_errors=True) as name:
+        yield from _at_home(Path(name))
+
+
+def _at_home(folder: Path) -> Iterator[Shell]:
     java = fetch(print)
     for tool in ("kafka-console-producer", "kafka-console-consumer"):
         script = folder / f"{tool}.sh"
