@@ -49,6 +49,7 @@ class Assignment:
         # Partitions to try one record at a time, and for how many records still.
         self.singly: dict[Key, int] = {}
         self.fenced_count = 0
+        self._found_fenced: set[Key] = set()  # and counted, until they are ours again or given up
         # Whether the group has given us partitions, or said that there are none for us.
         self.is_assigned = False
         # Offsets between each claimed position and its log's end, a second old at most.
@@ -106,8 +107,15 @@ class Assignment:
         if not lost:
             return lost
         self.fenced_count += len(lost)
+        self._found_fenced.update(lost)
         self._pause(lost)
         return lost
+
+    def count_dropped(self, keys: set[Key]) -> None:
+        """Count partitions of which records in hand were dropped: those whose loss the group told
+        before a commit could find it.
+        """
+        self.fenced_count += len(keys - self._found_fenced)
 
     def tell_kafka(self, *, asynchronous: bool) -> None:
         """Commit the positions to the group, for the lag tools; Postgres has the truth."""
@@ -203,6 +211,7 @@ class Assignment:
             self.singly.pop(key, None)
             self._due.pop(key, None)
             self._committed.pop(key, None)
+        self._found_fenced.difference_update(dropped)
         fetched = [key for key in dropped if key in self._fetched]
         self._fetched.difference_update(fetched)
         self._consumer.incremental_unassign([TopicPartition(*key) for key in fetched])
@@ -253,6 +262,7 @@ class Assignment:
         self.positions[key] = ours
         self._topic_ids[key[0]] = topic_id
         self._due.pop(key, None)
+        self._found_fenced.discard(key)
         start = TopicPartition(*key, ours.next_offset)
         if key in self._fetched:
             self._consumer.seek(start)

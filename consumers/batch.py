@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import Connection
+from psycopg.errors import UniqueViolation
 
 from consumers.answer import Answerer
 from consumers.decode import DeadRecord
@@ -67,6 +68,29 @@ class Tally:
 Tallies = dict[tuple[str, int], Tally]
 
 
+@dataclass(slots=True)
+class Trust:
+    """Whether commands may be taken for new ones without a look into the journal.
+
+    A repeated command then breaks the journal's primary key, and its batch is applied again with a
+    look; so are the next ones, since repeats come in swarms. Looking up each id costs a tenth of
+    PostgreSQL's time, and more as the history grows.
+    """
+
+    wary_batches: int = 0
+
+    def lose(self) -> None:
+        """A repeated command was met."""
+        self.wary_batches = _WARY_BATCHES
+
+    def regain(self) -> None:
+        """A batch was applied with a look."""
+        self.wary_batches -= 1
+
+
+_WARY_BATCHES = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Where batches go: a session in autocommit, the operator's rules and the currencies."""
@@ -75,6 +99,7 @@ class Ledger:
     rules: Rules
     currencies: Currencies
     clock: StageClock = field(default_factory=StageClock)
+    trust: Trust = field(default_factory=Trust)
 
     def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
         """Apply records of claimed partitions, in offset order per partition, and commit.
@@ -84,8 +109,20 @@ class Ledger:
         psycopg.Error (with FENCED_SQLSTATE where a partition was taken by another), or whatever
         our own code raises on a record.
         """
+        if self.trust.wary_batches == 0:
+            try:
+                return self._apply(items, positions, wary=False)
+            except UniqueViolation:
+                self.trust.lose()
+        tallies = self._apply(items, positions, wary=True)
+        self.trust.regain()
+        return tallies
+
+    def _apply(
+        self, items: Sequence[Item], positions: dict[tuple[str, int], Position], *, wary: bool
+    ) -> Tallies:
         try:
-            book = self.load(items)
+            book = self.load(items, wary=wary)
             self.clock.lap("load")
             outbox, tallies = self.decide(items, book)
             self.clock.lap("decide")
@@ -100,9 +137,11 @@ class Ledger:
             positions[key].next_offset = tally.next_offset
         return tallies
 
-    def load(self, items: Sequence[Item]) -> Book:
-        """Begin, lock the accounts and read what the commands refer to."""
-        return journal.load(self.connection, needed(items, self.rules))
+    def load(self, items: Sequence[Item], *, wary: bool) -> Book:
+        """Begin, lock the accounts and read what the commands refer to; `wary` of repeats, also
+        whether they are known already.
+        """
+        return journal.load(self.connection, needed(items, self.rules, wary=wary))
 
     def decide(self, items: Sequence[Item], book: Book) -> tuple[list[OutboxRow], Tallies]:
         """Decide the records one after another on the book; no I/O."""
@@ -166,20 +205,26 @@ class Ledger:
             self.connection.close()
 
 
-def needed(items: Sequence[Item], rules: Rules) -> Need:
-    """What a batch's commands will read, collected over all of them."""
+def needed(items: Sequence[Item], rules: Rules, *, wary: bool) -> Need:
+    """What a batch's commands will read, collected over all of them.
+
+    Where a repeat would write nothing, the look for it can't be left to the primary key: for
+    queries, and under a rate limit, which keeps no row of what it refuses.
+    """
     need = Need()
+    wary = wary or rules.rate_limit is not None
     for item in items:
         command = item.content
         if not isinstance(command, Command):
             continue
         client_id, currency = command.client_id, command.currency
-        need.commands.add((client_id, command.command_id))
         need.row_count += 1
+        if wary or command.type in QUERIES:
+            need.commands.add((client_id, command.command_id))
         if command.type in QUERIES:
             _need_page(need, command)
         elif command.hold_id is not None or command.original_command_id is not None:
-            _need_reference(need, command, rules)
+            _need_reference(need, command, rules, need_rest=wary)
         elif currency is not None:
             need.wallets.add((client_id, currency))
         if command.to_client_id is not None and currency is not None:
@@ -197,7 +242,7 @@ def _need_page(need: Need, command: Command) -> None:
     need.pages[key] = max(need.pages.get(key, 0), page_count(command))
 
 
-def _need_reference(need: Need, command: Command, rules: Rules) -> None:
+def _need_reference(need: Need, command: Command, rules: Rules, *, need_rest: bool) -> None:
     """What the command refers to. Its currency is not known yet, so all of the client's wallets
     are locked; every hold and every original of theirs changes under one of these locks.
     """
@@ -206,7 +251,8 @@ def _need_reference(need: Need, command: Command, rules: Rules) -> None:
     if command.hold_id is not None:
         need.holds.add((client_id, command.hold_id))
         need.row_count += 1
-        need.commands.add((client_id, rest_id(command.command_id)))
+        if need_rest:
+            need.commands.add((client_id, rest_id(command.command_id)))
     if command.original_command_id is not None:
         original = client_id, command.original_command_id
         need.commands.add(original)

@@ -183,6 +183,7 @@ class Processor:
             elif item.offset >= ours.next_offset:
                 due.append(item)
         if fenced:
+            self._assignment.count_dropped(fenced)
             _log.warning(
                 "fenced: others took partitions of the batch in hand; nothing of those was written",
                 partitions=[f"{topic}/{partition}" for topic, partition in sorted(fenced)],

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import psycopg
 
-from consumers.batch import Item, Ledger, Tallies
+from consumers.batch import Item, Ledger, Tallies, Trust
 from consumers.decode import DeadRecord, Decoder
 from consumers.expiry import HOLDS_MAX, release_expired
 from consumers.report import StageClock
@@ -31,6 +31,7 @@ class Session:
         self._default_currency = default_currency
         self._connection: psycopg.Connection | None = None
         self.clock = StageClock()
+        self._trust = Trust()
         self._know(Currencies())
 
     def connection(self) -> psycopg.Connection:
@@ -61,7 +62,7 @@ class Session:
             self._connection.close()
 
     def _ledger(self) -> Ledger:
-        return Ledger(self.connection(), self._rules, self._currencies, self.clock)
+        return Ledger(self.connection(), self._rules, self._currencies, self.clock, self._trust)
 
     def _with_currencies(self, work: Callable[[Ledger], _T]) -> _T:
         """Do the work, once more if it met a unit of the operator's that was added since."""

@@ -89,7 +89,7 @@ def load(connection: Connection, need: Need) -> Book:
     with connection.pipeline():
         connection.execute("BEGIN")
         accounts = _call(connection, "lock_accounts", *_by_client(need.wallets))
-        known = _call(connection, "known_commands", *_columns(sorted(need.commands), 2))
+        known = _call_for(connection, "known_commands", need.commands)
         holds = _call_for(connection, "holds", need.holds)
         refunded = _call_for(connection, "refunded", need.refunds)
         buckets = _call_for(connection, "lock_buckets", need.buckets)

@@ -46,10 +46,12 @@ def parse_number_text(text: str, scale: int) -> int | None:
 
 def format_amount(minor: int, scale: int) -> str:
     """The amount with the currency's full scale: (100050, 2) is `1000.50`, (-5, 3) is `-0.005`."""
+    text = str(minor)
     if scale == 0:
-        return str(minor)
-    text = str(minor).zfill(scale + 1 if minor >= 0 else scale + 2)
-    return f"{text[:-scale]}.{text[-scale:]}"
+        return text
+    if len(text) <= scale or minor < 0:
+        text = text.zfill(scale + 1 if minor >= 0 else scale + 2)
+    return text[:-scale] + "." + text[-scale:]
 
 
 def shortest_text(text: str) -> str:

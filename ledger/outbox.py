@@ -50,16 +50,9 @@ PendingRow: TypeAlias = tuple[
 ]
 
 
-class AccountRow(NamedTuple):
-    """An account as it stood in the snapshot the rows were read in; `balance` in minor units."""
-
-    client_id: str
-    currency: str
-    kind: str
-    balance: int
-    status: str
-    version: int
-    updated_at: datetime
+# client_id, currency, kind, balance in minor units, status, version, updated_at: an account as it
+# stood in the snapshot the rows were read in.
+AccountRow: TypeAlias = tuple[str, str, str, int, str, int, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +80,7 @@ class Outbox:
     def __init__(self, database_url: str, *, part: int, part_count: int) -> None:
         self.part = part
         self._part_count = part_count
+        self._seen = ""  # the snapshot of the last read
         self._connection: Connection = connect(
             database_url, application_name=f"wallet-relay-{part}"
         )
@@ -117,10 +111,9 @@ class Outbox:
             ).fetchone()
         return None if row is None else StuckOwner(row[0], row[1])
 
-    def has_rows(self) -> bool:
-        """Whether there is anything to read, of this part or another."""
-        row = self._cursor.execute(_SQL["has_rows"]).fetchone()
-        return row is not None and bool(row[0])
+    def has_news(self) -> bool:
+        """Whether anything was committed since the last `read`; cheap, for while that was empty."""
+        return self._snapshot() != self._seen
 
     def read(self, *, rows_max: int, bytes_max: int) -> Batch:
         """The oldest rows of the part, and the accounts of their clients, both in one snapshot.
@@ -131,11 +124,13 @@ class Outbox:
         bounds |= {"rows_max": rows_max, "bytes_max": bytes_max}
         with self._connection.pipeline():
             self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            snapshot = self._connection.execute(_SQL["snapshot"], prepare=True)
             rows = cast(
                 list[PendingRow], self._cursor.execute(_SQL["read_rows"], bounds).fetchall()
             )
             accounts = self._read_accounts(_moved_clients(rows))
             self._connection.execute("COMMIT")
+        self._seen = _only(snapshot)
         return Batch(rows, accounts)
 
     def read_event_ids(self, ids: Sequence[int]) -> dict[int, str]:
@@ -167,13 +162,21 @@ class Outbox:
     ) -> None:
         self.close()
 
+    def _snapshot(self) -> str:
+        return _only(self._connection.execute(_SQL["snapshot"], prepare=True))
+
     def _read_accounts(self, client_ids: list[str]) -> list[AccountRow]:
         if not client_ids:
             return []
         found = self._cursor.execute(_SQL["read_accounts"], {"client_ids": client_ids})
-        return [AccountRow._make(row) for row in found.fetchall()]
+        return cast(list[AccountRow], found.fetchall())
 
 
 def _moved_clients(rows: Sequence[PendingRow]) -> list[str]:
     keys = {row[3] for row in rows if row[10]}
     return [key.decode() for key in keys if key is not None]
+
+
+def _only(cursor: Cursor) -> str:
+    [(value,)] = cursor.fetchall()
+    return str(value)

@@ -194,7 +194,7 @@ class Relay:
         worked_at, idle = time.monotonic(), False
         while not stop.is_set():
             self.beat_at_s = time.monotonic()
-            batch = Batch((), ()) if idle and not self._has_rows() else self.read_batch()
+            batch = Batch((), ()) if idle and not self._has_news() else self.read_batch()
             idle = not batch.rows
             if idle:
                 quiet = time.monotonic() - worked_at > _QUIET_AFTER_S
@@ -206,8 +206,8 @@ class Relay:
                 stop.wait(self._backoff_s())
             worked_at = time.monotonic()
 
-    def _has_rows(self) -> bool:
-        return _made(self._outbox).has_rows()
+    def _has_news(self) -> bool:
+        return _made(self._outbox).has_news()
 
     def _relay_batch(self, batch: Batch) -> bool:
         """Publish, commit, delete; False if the transaction was aborted, and nothing is visible."""
@@ -280,7 +280,7 @@ class Relay:
             )
 
     def _unknown_currencies(self, batch: Batch) -> list[str]:
-        codes = {account.currency for account in batch.accounts}
+        codes = {account[1] for account in batch.accounts}
         return sorted(code for code in codes if self._currencies.scale(code) is None)
 
     def _report(self, error: Exception) -> None:

@@ -27,7 +27,8 @@ def containers() -> Iterator[StackAddress]:
             kafka_bootstrap_servers=f"localhost:{host_port}",
             database_url=f"postgresql://postgres:postgres@{host}:{mapped}/postgres",
         )
-        _wait(lambda: kafka.answers(address.kafka_bootstrap_servers))
+        client = kafka.admin(address.kafka_bootstrap_servers)
+        _wait(lambda: kafka.answers(client))
         _wait(lambda: _postgres_answers(address.database_url))
         yield address
 

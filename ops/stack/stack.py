@@ -195,9 +195,10 @@ class Stack:
     def _wait_until_ready(self) -> StackAddress:
         """Wait until both servers answer; raises StackError as soon as one has ended."""
         address = self._planned_address()
+        client = kafka.admin(address.kafka_bootstrap_servers)
         missing: dict[str, Callable[[], bool]] = {
             "PostgreSQL": lambda: postgres.answers(self._folder),
-            "Kafka": lambda: kafka.answers(address.kafka_bootstrap_servers),
+            "Kafka": lambda: kafka.answers(client),
         }
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while missing:

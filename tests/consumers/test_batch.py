@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from random import Random
-from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from ledger.database import connect
-from ledger.rule import Rules
 from ledger.verification import verify
-from schemas.result import WALLET_RESULT_SHAPE
 from tests.conftest import WalletEnv
-from tests.ledger.bookkeeper import Bookkeeper, Record
+from tests.ledger.bookkeeper import Bookkeeper
 from tests.ledger.damage import command
-from tests.ledger.model import Model
-from tests.ledger.script import Due, Script, Status, Sweep, random_step, scripts
-from tests.ledger.term import Outcome, Sent, Shown
 
 
 @pytest.fixture
@@ -37,214 +26,6 @@ def _assert_books_in_order(wallet_env: WalletEnv) -> None:
     url = wallet_env.database_url
     with connect(url, application_name="test-verify", long_queries=True) as reader:
         assert [finding for finding in verify(reader) if not finding.holds] == []
-
-
-class _World:
-    """One example's own clients in a database that all examples share, and its model."""
-
-    def __init__(self, number: int, bookkeeper: Bookkeeper, model: Model) -> None:
-        self._prefix = f"e{number}-"
-        self._number = number
-        self._bookkeeper = bookkeeper
-        self._model = model
-        self._first: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def take_turn(self, step: Status | Due | Sweep) -> None:
-        """What happens between two batches without a command."""
-        if isinstance(step, Status):
-            self._set_status(step)
-        elif isinstance(step, Due):
-            self._make_due(step)
-        else:
-            self._sweep()
-
-    def _make_due(self, step: Due) -> None:
-        changed = self._bookkeeper.connection.execute(
-            "UPDATE holds SET expires_at = '2020-01-01' WHERE client_id = %s AND hold_id = %s",
-            (self._prefix + step.client, step.hold),
-        )
-        hold = self._model.holds.get((step.client, step.hold))
-        assert changed.rowcount == (0 if hold is None else 1)
-        if hold is not None:
-            hold.due = True
-
-    def _sweep(self) -> None:
-        swept = [row for row in self._bookkeeper.sweep() if row["key"].startswith(self._prefix)]
-        told = []
-        for row in swept:
-            value = row["value"]
-            WALLET_RESULT_SHAPE.validate_python(value)
-            assert row["event_id"] == f"{value['client_id']}/{value['hold_id']}/expired"
-            assert (value["type"], value["status"]) == ("hold_released", "applied")
-            assert (value["command_id"], value["source"], row["moved"]) == (None, None, True)
-            told.append((value["client_id"].removeprefix(self._prefix), value["hold_id"]))
-        assert sorted(told) == self._model.sweep()
-
-    def _set_status(self, step: Status) -> None:
-        """What an operator does by hand, between two batches."""
-        changed = self._bookkeeper.connection.execute(
-            "UPDATE accounts SET status = %s"
-            " WHERE client_id = %s AND currency = %s AND kind = 'available'",
-            (step.status, self._prefix + step.client, step.currency),
-        )
-        wallet = self._model.wallets.get((step.client, step.currency))
-        assert changed.rowcount == (0 if wallet is None else 1)
-        if wallet is not None:
-            wallet.status = step.status
-
-    def apply(self, batch: list[Sent]) -> None:
-        """Apply one batch and hold every answer to the model's."""
-        offset = self._bookkeeper.position.next_offset
-        rows = self._bookkeeper.apply([self._record(sent) for sent in batch])
-        answers = {row["event_id"]: row for row in rows}
-        others = {event_id for event_id in answers if event_id.count("/") == 3}
-        for at, sent in enumerate(batch, offset):
-            expected = self._model.answer(sent)
-            answer = answers[f"wallet-command/0/{at}"]["value"]
-            assert self._outcome(answer) == expected, sent
-            assert answer["source"] == {"topic": "wallet-command", "partition": 0, "offset": at}
-            self._compare_with_first(sent, answer)
-            moved = expected.status == "applied" and not expected.duplicate
-            assert answers[f"wallet-command/0/{at}"]["moved"] == moved
-            if moved:
-                others -= self._check_other_side(sent, f"wallet-command/0/{at}", answers)
-        assert others == set()
-
-    def _compare_with_first(self, sent: Sent, answer: dict[str, Any]) -> None:
-        WALLET_RESULT_SHAPE.validate_python(answer)
-        if answer["duplicate"]:
-            first = self._first[sent.client, sent.id]
-            assert answer == {**first, "duplicate": True, "source": answer["source"]}
-        elif answer["transaction_id"] is not None:
-            self._first[sent.client, sent.id] = answer
-
-    def _check_other_side(
-        self, sent: Sent, event_id: str, answers: dict[str, dict[str, Any]]
-    ) -> set[str]:
-        """What the other client is told of a transfer or its refund; the record's event id."""
-        taken = self._model.taken.get((sent.client, sent.original or sent.id))
-        if taken is None or taken.to is None:
-            return set()
-        kind = "transfer_received" if sent.type == "transfer" else "transfer_reversed"
-        row = answers[f"{event_id}/{kind}"]
-        value = row["value"]
-        WALLET_RESULT_SHAPE.validate_python(value)
-        assert row["key"] == value["client_id"] == f"{self._prefix}{taken.to}"
-        assert value["counterparty"] == self._prefix + sent.client
-        assert (value["type"], value["source"]) == (kind, None)
-        assert value["command_id"] == sent.id
-        gained = _minor(value["balance_after"]) - _minor(value["balance_before"])
-        assert abs(gained) == _minor(value["amount"])
-        assert (gained > 0) == (sent.type == "transfer")
-        assert row["moved"]
-        return {f"{event_id}/{kind}"}
-
-    def _record(self, sent: Sent) -> Record:
-        value: dict[str, Any] = {"command_id": sent.id, "type": sent.type, "name": sent.name}
-        if sent.type != "register_client":
-            value["currency"] = sent.currency
-        if sent.amount is not None:
-            value["amount"] = f"{sent.amount // 100}.{sent.amount % 100:02}"
-        if sent.to is not None:
-            value["to_client_id"] = self._prefix + sent.to
-        value |= {"merchant_id": sent.merchant, "hold_id": sent.hold, "limit": sent.limit}
-        value["original_command_id"] = sent.original
-        value["expires_at"] = "2020-01-01T00:00:00Z" if sent.late else None
-        value["email"] = sent.email and self._prefix + sent.email
-        value["phone"] = sent.phone and f"{sent.phone}{self._number:05}"
-        if sent.fault == "invalid_request":
-            value["ammount"] = "1"
-        elif sent.fault is not None:
-            value["amount"] = "0" if sent.fault == "invalid_amount" else "1"
-        return self._prefix + sent.client, value
-
-    def _outcome(self, answer: dict[str, Any]) -> Outcome:
-        """The record in the model's words."""
-        outcome = Outcome(
-            answer["status"], answer["reason"], _minor_or_none(answer["balance_before"]),
-            _minor_or_none(answer["balance_after"]), answer["duplicate"],
-            held=_minor_or_none(answer["held"]),
-        )  # fmt: skip
-        if answer["status"] != "answered":
-            return outcome
-        wallets = tuple(
-            (w["currency"], _minor(w["balance"]), w["status"]) for w in answer["wallets"]
-        )
-        recent = tuple(self._shown(t) for t in answer["transactions"])
-        has_more = answer["next_before"] is not None
-        return outcome._replace(wallets=wallets, recent=recent, has_more=has_more)
-
-    def _shown(self, listed: dict[str, Any]) -> Shown:
-        counterparty = listed["counterparty"]
-        return Shown(
-            listed["command_id"], listed["type"], listed["status"], listed["reason"],
-            _minor_or_none(listed["balance_before"]), _minor_or_none(listed["balance_after"]),
-            counterparty and counterparty.removeprefix(self._prefix),
-        )  # fmt: skip
-
-
-def _minor(text: str) -> int:
-    return int(text.replace(".", ""))
-
-
-def _minor_or_none(text: str | None) -> int | None:
-    return None if text is None else _minor(text)
-
-
-def _play(world: _World, script: Script, sizes: list[int]) -> None:
-    """Cut the script into batches of these sizes, over and over; other steps end one early."""
-    size, batch = itertools.cycle(sizes), list[Sent]()
-    room = next(size)
-    for step in script:
-        if not isinstance(step, Sent):
-            world.apply(batch)
-            world.take_turn(step)
-            batch = []
-        else:
-            batch.append(step)
-        if len(batch) >= room:
-            world.apply(batch)
-            batch, room = [], next(size)
-    world.apply(batch)
-
-
-@pytest.mark.parametrize("auto_create", [True, False])
-def test_the_same_script_is_answered_as_the_model_says_however_it_is_cut_into_batches(
-    wallet_env: WalletEnv, session: psycopg.Connection, auto_create: bool
-) -> None:
-    bookkeeper = Bookkeeper(session, Rules(auto_create=auto_create, transfer_refund=True))
-    numbers = itertools.count()
-
-    @settings(
-        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
-    )
-    @given(scripts, st.lists(st.integers(1, 12), min_size=1, max_size=6))
-    def play(script: Script, sizes: list[int]) -> None:
-        for cut in (sizes, [len(script) + 1], [1]):
-            _play(
-                _World(next(numbers), bookkeeper, Model(auto_create, transfer_refund=True)),
-                script,
-                cut,
-            )
-
-    play()
-    _assert_books_in_order(wallet_env)
-
-
-@pytest.mark.parametrize("transfer_refund", [True, False])
-def test_long_scripts_are_answered_as_the_model_says(
-    wallet_env: WalletEnv, session: psycopg.Connection, transfer_refund: bool
-) -> None:
-    """10,000 commands a run; WALLET_TEST_COMMANDS makes it longer (`make soak`)."""
-    seed = int(os.environ.get("WALLET_TEST_SEED", "11"))
-    count = int(os.environ.get("WALLET_TEST_COMMANDS", "10000")) // 2
-    random = Random(seed)
-    bookkeeper = Bookkeeper(session, Rules(transfer_refund=transfer_refund))
-    for number in range(max(1, count // 1000)):
-        script = [random_step(random) for _ in range(min(count, 1120))]
-        sizes = [random.randrange(1, 200) for _ in range(20)]
-        _play(_World(number, bookkeeper, Model(True, transfer_refund)), script, sizes)
-        _assert_books_in_order(wallet_env)
 
 
 def test_transfers_that_cross_between_two_workers_neither_block_nor_lose_money(

@@ -15,10 +15,16 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 import consumers.batch
+from consumers.assignment import Assignment
+from consumers.batch import Item
 from consumers.failure import WorkerStoppedError
+from consumers.processor import Processor
+from consumers.session import Session
+from consumers.topic_log import TopicLog
 from consumers.worker import Worker
 from ledger.book import Book
 from ledger.command import Command
@@ -173,6 +179,18 @@ def test_a_frozen_worker_holds_nobody_up_and_writes_nothing_when_it_wakes(
         assert frozen.end() == 0
     assert answers.count == 33
     assert sum(scene.balance(f"client-{n}") for n in range(3)) == 3_300
+
+
+def test_what_is_dropped_after_the_groups_word_of_a_loss_counts_as_fenced_too() -> None:
+    def never() -> Any:
+        raise AssertionError("nothing is left that needs the database")
+
+    session = Session("", rules=Rules(), default_currency="USD")
+    assignment = Assignment(Consumer({"group.id": "nobody's"}), TopicLog({}), never, singly_count=1)
+    processor = Processor(session, assignment, lambda _seconds: None, threading.Event())
+    read = [Item(WALLET_COMMAND, WALLET_COMMAND, p, 7, None, None, None, 0, 1) for p in (0, 0, 1)]
+    processor.process(read)
+    assert assignment.fenced_count == 2
 
 
 def test_sigterm_finishes_the_batch_and_ends_with_exit_code_0(scene: Scene) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from consumers.batch import Item, Ledger
 from consumers.decode import Decoder
 from consumers.expiry import release_expired
 from ledger import position
+from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.position import Claim
 from ledger.rule import Rules
@@ -38,9 +40,13 @@ class Bookkeeper:
         claims = [Claim(WALLET_COMMAND, partition, "topic-id", 0)]
         [self.position] = position.claim(connection, claims)
 
-    def apply(self, records: Iterable[Record]) -> list[dict[str, Any]]:
-        """Apply the records as one batch; gives its outbox in order, as JSON where it is JSON."""
-        items = self._items(list(records))
+    def apply(
+        self, records: Iterable[Record], sent_at_ms: Iterable[int] = itertools.repeat(0)
+    ) -> list[dict[str, Any]]:
+        """Apply the records, sent at these times, as one batch; gives its outbox in order, as JSON
+        where it is JSON.
+        """
+        items = self._items(records, sent_at_ms)
         if items:
             key = (WALLET_COMMAND, self.position.partition)
             self._ledger.apply(items, {key: self.position})
@@ -69,12 +75,15 @@ class Bookkeeper:
         """Apply the records as one batch; gives the value that answers each of them, in order."""
         return [row["value"] for row in self.apply(records) if row["event_id"].count("/") == 2]
 
-    def _items(self, records: Sequence[Record]) -> list[Item]:
+    def _items(self, records: Iterable[Record], sent_at_ms: Iterable[int]) -> list[Item]:
         items = []
-        for offset, (client_id, value) in enumerate(records, self.position.next_offset):
+        timed = zip(records, sent_at_ms, strict=False)
+        for offset, ((client_id, value), at_ms) in enumerate(timed, self.position.next_offset):
             key = client_id.encode()
             wire = value if isinstance(value, bytes) else json.dumps(value).encode()
             place = WALLET_COMMAND, WALLET_COMMAND, self.position.partition, offset
             content = self._decoder.decode(*place, key, wire, None)
-            items.append(Item(*place, key, wire, None, 0, self.position.epoch, content))
+            if isinstance(content, Command):
+                content.sent_at_ms = at_ms
+            items.append(Item(*place, key, wire, None, at_ms, self.position.epoch, content))
         return items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from tests.ledger.objection import against
 from tests.ledger.term import (
@@ -15,19 +16,25 @@ from tests.ledger.term import (
     Client,
     Hold,
     Outcome,
+    Rate,
     Sent,
     Shown,
     Taken,
+    Tokens,
     Wallet,
 )
 
 
 @dataclass
 class Model:
-    """All clients and wallets; `auto_create` as the contract has it."""
+    """All clients and wallets; `auto_create` and the rest of the settings as the contract has
+    them. `clock_ms` is the time of the newest record."""
 
     auto_create: bool = True
     transfer_refund: bool = False
+    rate: Rate | None = None
+    clock_ms: int = 0
+    tokens: dict[str, Tokens] = field(default_factory=dict)
     holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
     taken: dict[tuple[str, str], Taken] = field(default_factory=dict)
     moved: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -39,11 +46,15 @@ class Model:
 
     def answer(self, sent: Sent) -> Outcome:
         """What the contract says to this command, and what it does by it."""
+        self.clock_ms += sent.gap_ms
+        sent = sent._replace(gap_ms=0)
         earlier = self.kept.get((sent.client, sent.id))
         if earlier is not None:
             if earlier[0] == sent:
                 return earlier[1]._replace(duplicate=True)
             return self._rejected(sent, "idempotency_conflict")
+        if sent.type not in QUERIES and not self._may_send(sent.client):
+            return self._rejected(sent, "rate_limited")
         reasons = set(against(self, sent))
         reason = next((code for code in REASONS if code in reasons), None)
         if sent.type in QUERIES:
@@ -64,6 +75,20 @@ class Model:
         if sent.type in ("capture", "release") and hold is not None:
             return hold.currency
         return self.moved.get((sent.client, sent.original or ""), sent.currency)
+
+    def _may_send(self, client: str) -> bool:
+        """Take a token; the records' time fills, and going backwards it takes none away."""
+        if self.rate is None:
+            return True
+        tokens = self.tokens.setdefault(client, Tokens(Fraction(self.rate.burst), self.clock_ms))
+        past_ms = max(0, self.clock_ms - tokens.at_ms)
+        more = Fraction(self.rate.burst * past_ms, self.rate.period_ms)
+        tokens.count = min(Fraction(self.rate.burst), tokens.count + more)
+        tokens.at_ms += past_ms
+        if tokens.count < 1:
+            return False
+        tokens.count -= 1
+        return True
 
     def sweep(self) -> list[tuple[str, str]]:
         """The holds whose time is over are released; which."""

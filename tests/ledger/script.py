@@ -1,18 +1,17 @@
-"""Random scripts of commands that meet each other: few names, few ids, few amounts."""
+"""Random steps that meet each other: few names, few ids, few amounts; each made from one number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any, NamedTuple
 
-from hypothesis import strategies as st
-
-from tests.ledger.term import FAULTS, GIVING, LIMIT, Sent
+from tests.ledger.term import FAULTS, GIVING, LIMIT, TAKING, Sent
 
 CLIENTS = ("a", "b", "c", "d")
 CURRENCIES = ("USD", "EUR")
-AMOUNTS = (1, 2, 5, 100, LIMIT - 100, LIMIT)
+AMOUNTS = (1, 2, 5, 20, 50, 100, LIMIT - 100, LIMIT)
+# A number below this is enough for any step's choices.
+NUMBER_MAX = 2**64 - 1
 
 
 class Status(NamedTuple):
@@ -34,72 +33,95 @@ class Sweep(NamedTuple):
     """The worker's look for holds whose time is over."""
 
 
-Step = Sent | Status | Due | Sweep
-Script = list[Step]
+Turn = Status | Due | Sweep
+Step = Sent | Turn
 
-HOLDS = ("h1", "h2", "h3")
+HOLDS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
-_GIVEN = sorted(GIVING)
-_TAKEN = ["debit", "withdraw", "spend", "payment"]
 _KINDS = (
-    *_GIVEN, *_TAKEN, "transfer", "transfer", "register_client", "open_wallet", "get_wallet",
-    "get_history", "hold", "hold", "capture", "release", "refund", "refund", "refund",
-    "freeze_wallet", "unfreeze_wallet", "unfreeze_wallet", "close_wallet",
+    *sorted(GIVING), *sorted(TAKING), "capture", "transfer", "transfer", "register_client",
+    "register_client", "open_wallet", "get_wallet", "get_history", "hold", "hold", "hold",
+    "release", "refund", "refund", "refund", "freeze_wallet", "unfreeze_wallet",
+    "unfreeze_wallet", "close_wallet",
 )  # fmt: skip
+_GAPS_MS = (0, 0, 0, 0, 0, 100, 1_500, -1_000)
+
+
+def step(number: int, ids: int) -> Step:
+    """What happens next: in a tenth of all cases something other than a command."""
+    pick = _Pick(number)
+    if pick.choose(range(10)) == 0:
+        return turn(pick.number)
+    return sent(pick.number, ids)
+
+
+def turn(number: int) -> Turn:
+    """Something that happens without a command."""
+    pick = _Pick(number)
+    roll, client = pick.choose(range(3)), pick.choose(CLIENTS)
+    if roll == 0:
+        return Sweep()
+    if roll == 1:
+        return Due(client, pick.choose(HOLDS))
+    status = pick.choose(("open", "open", "open", "frozen", "closed"))
+    return Status(client, pick.choose(CURRENCIES), status)
+
+
+def sent(number: int, ids: int) -> Sent:
+    """A command with one of so many ids of its client's."""
+    pick = _Pick(number)
+    choose = pick.choose
+    client, currency, kind = choose(CLIENTS), choose(CURRENCIES), choose(_KINDS)
+    # What can be given back has few ids of its own, so that refunds find something.
+    takes = kind in TAKING or kind == "transfer"
+    name = _taker(choose, ids) if takes else f"{choose(range(ids))}"
+    made = Sent(client, name, kind, currency, gap_ms=choose(_GAPS_MS))
+    if kind == "register_client":
+        email, phone = choose((None, "x@y.org", "X@y.org", "z@y.org")), choose((None, "+491"))
+        return made._replace(currency="USD", name="Ann", email=email, phone=phone)
+    if kind == "get_wallet":
+        return made._replace(currency=choose((None, currency)))
+    if kind == "get_history":
+        return made._replace(currency=choose((None, currency)), limit=choose((None, 1, 3)))
+    if kind.endswith("_wallet"):
+        return made
+    if kind == "release":
+        return made._replace(hold=choose(HOLDS), currency=choose((None, None, currency)))
+    made = _referring(made._replace(amount=choose(AMOUNTS)), pick, ids)
+    return _readable(made._replace(fault=choose((*[None] * 40, *FAULTS))))
 
 
 class _Pick:
-    """Draws one of several: by Hypothesis, which can shrink, or by a plain generator."""
+    """A number spent on choices, one after another; 0 always chooses the first."""
 
-    def __init__(self, choose: Callable[[Sequence[Any]], Any], ids: int) -> None:
-        self.choose, self._ids = choose, range(ids)
+    def __init__(self, number: int) -> None:
+        self.number = number
 
-    def step(self) -> Step:
-        roll = self.choose(range(30))
-        client, currency = self.choose(CLIENTS), self.choose(CURRENCIES)
-        if roll == 0:
-            return Status(
-                client, currency, self.choose(("open", "open", "open", "frozen", "closed"))
-            )
-        if roll == 1:
-            return Due(client, self.choose(HOLDS))
-        return Sweep() if roll == 2 else self._sent(client, currency)
+    def choose(self, options: Sequence[Any]) -> Any:
+        self.number, at = divmod(self.number, len(options))
+        return options[at]
 
-    def _sent(self, client: str, currency: str) -> Sent:
-        choose, kind = self.choose, self.choose(_KINDS)
-        # Settling has ids of its own, so that it finds more to settle than it uses up.
-        name = "s" if kind in ("capture", "refund") else ""
-        sent = Sent(client, f"{name}{choose(self._ids)}", kind, currency)
-        if kind == "register_client":
-            email, phone = choose((None, "x@y.org", "X@y.org", "z@y.org")), choose((None, "+491"))
-            return sent._replace(currency="USD", name="Ann", email=email, phone=phone)
-        if kind == "get_wallet":
-            return sent._replace(currency=choose((None, currency)))
-        if kind == "get_history":
-            return sent._replace(currency=choose((None, currency)), limit=choose((None, 1, 3)))
-        if kind.endswith("_wallet"):
-            return sent
-        if kind == "release":
-            return sent._replace(hold=choose(HOLDS), currency=choose((None, None, currency)))
-        sent = self._referring(sent._replace(amount=choose(AMOUNTS)))
-        return _readable(sent._replace(fault=choose((*[None] * 20, *FAULTS))))
 
-    def _referring(self, sent: Sent) -> Sent:
-        choose = self.choose
-        if sent.type == "transfer":
-            return sent._replace(to=choose(CLIENTS))
-        if sent.type == "payment":
-            return sent._replace(merchant="m1")
-        if sent.type == "hold":
-            hold, late = choose((None, *HOLDS)), choose((False, False, False, True))
-            return sent._replace(hold=hold, late=late)
-        if sent.type not in ("capture", "refund"):
-            return sent
-        amount, currency = choose((None, sent.amount)), choose((None, None, sent.currency))
-        sent = sent._replace(amount=amount, currency=currency)
-        if sent.type == "capture":
-            return sent._replace(hold=choose(HOLDS))
-        return sent._replace(original=str(choose(self._ids)))
+def _referring(made: Sent, pick: _Pick, ids: int) -> Sent:
+    choose = pick.choose
+    if made.type == "transfer":
+        return made._replace(to=choose(CLIENTS))
+    if made.type == "payment":
+        return made._replace(merchant="m1")
+    if made.type == "hold":
+        hold, late = choose((None, *HOLDS)), choose((False, False, False, True))
+        return made._replace(hold=hold, late=late)
+    if made.type not in ("capture", "refund"):
+        return made
+    amount, currency = choose((None, made.amount)), choose((None, None, made.currency))
+    made = made._replace(amount=amount, currency=currency)
+    if made.type == "capture":
+        return made._replace(hold=choose(HOLDS))
+    return made._replace(original=_taker(choose, ids))
+
+
+def _taker(choose: Callable[[Sequence[Any]], Any], ids: int) -> str:
+    return f"t{choose(range(ids // 8))}"
 
 
 def _readable(made: Sent) -> Sent:
@@ -107,16 +129,3 @@ def _readable(made: Sent) -> Sent:
     if made.fault == "unknown_currency":
         return made._replace(currency="ZZZ", amount=None)
     return made._replace(amount=None) if made.fault == "invalid_amount" else made
-
-
-@st.composite
-def _steps(draw: st.DrawFn) -> Step:
-    return _Pick(lambda options: draw(st.sampled_from(options)), ids=15).step()
-
-
-scripts: st.SearchStrategy[Script] = st.lists(_steps(), max_size=40)
-
-
-def random_step(random: Random) -> Step:
-    """A step by a plain generator, for scripts longer than Hypothesis likes to make them."""
-    return _Pick(random.choice, ids=200).step()

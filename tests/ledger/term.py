@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 LIMIT = 9_000_000_000_000_000
 RECENT = 10
 
-# Contract §3, as far as one topic and no rate limit go.
+# Contract §3, as far as one topic goes.
 REASONS = (
-    "idempotency_conflict", "invalid_request", "unknown_currency", "invalid_amount",
-    "client_exists", "email_taken", "phone_taken", "wallet_exists", "client_not_found",
-    "wallet_not_found", "wallet_closed", "wallet_frozen", "same_wallet", "recipient_not_found",
-    "transaction_not_found", "not_refundable", "exceeds_original", "hold_exists", "hold_not_found",
-    "hold_expired", "exceeds_hold", "balance_not_zero", "balance_limit", "insufficient_funds",
+    "idempotency_conflict", "rate_limited", "invalid_request", "unknown_currency",
+    "invalid_amount", "client_exists", "email_taken", "phone_taken", "wallet_exists",
+    "client_not_found", "wallet_not_found", "wallet_closed", "wallet_frozen", "same_wallet",
+    "recipient_not_found", "transaction_not_found", "not_refundable", "exceeds_original",
+    "hold_exists", "hold_not_found", "hold_expired", "exceeds_hold", "balance_not_zero",
+    "balance_limit", "insufficient_funds",
 )  # fmt: skip
 # What the edge finds out before any wallet is looked at.
 FAULTS = ("invalid_request", "unknown_currency", "invalid_amount")
@@ -49,6 +51,14 @@ class Sent(NamedTuple):
     original: str | None = None
     late: bool = False  # a hold whose expires_at is past when it comes
     limit: int | None = None
+    gap_ms: int = 0  # its record's timestamp, counted from the record before it; no content
+
+
+class Rate(NamedTuple):
+    """So many commands of a client in a period, and as many at once after a pause."""
+
+    burst: int
+    period_ms: int
 
 
 class Shown(NamedTuple):
@@ -110,6 +120,14 @@ class Taken:
     left: int
     account: str
     to: str | None = None
+
+
+@dataclass
+class Tokens:
+    """What a client may still send, as of a record's time."""
+
+    count: Fraction
+    at_ms: int
 
 
 @dataclass

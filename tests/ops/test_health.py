@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ops import health
+from ops import health, probe
 from ops.health import serving
 from ops.metrics import FIGURES
 from producers.relay import Relay
@@ -24,13 +24,20 @@ from tests.scene import Scene
 AWAY = "127.0.0.1:1"
 
 
-def test_a_process_that_waits_is_alive_and_not_ready(shell: Shell) -> None:
+def test_a_process_that_waits_is_alive_and_not_ready(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     port = _free_port()
+    monkeypatch.setenv("WALLET_METRICS_PORT", str(port))
+    assert probe.main("/livez") == 1  # as a container's health check asks
+    assert "Connection refused" in capsys.readouterr().out
     given = {"WALLET_METRICS_PORT": str(port), "KAFKA_BOOTSTRAP_SERVERS": AWAY}
     with shell.started("run", "worker", **given) as running:
         running.says("Kafka is away")
         assert _get(port, "/livez") == (200, "ok\n")
         assert _get(port, "/readyz") == (503, "waiting for PostgreSQL or Kafka\n")
+        assert (probe.main("/livez"), probe.main("/readyz")) == (0, 1)
+        assert capsys.readouterr().out == "ok\nwaiting for PostgreSQL or Kafka\n"
         assert _get(port, "/")[0] == 404
         taken = shell.process("run", "relay", **given)
         assert taken.returncode == 1

@@ -1,0 +1,129 @@
+"""The whole wallet in containers: healthy, reached from outside, and a restart loses nothing."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.request import urlopen
+
+import pytest
+
+from producers.publisher import Delivered, Publisher
+from tests.deploy.composition import Composition, composition
+from tests.ops.shell import Shell
+from tests.producers.world import eventually
+from tests.scene import Scene, command
+
+# Building and starting is within the first test's time.
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
+
+_CLIENTS = 20
+_BURST = 40
+_BURSTS_MIN = 60
+_PAUSE_S = 0.1
+
+
+@pytest.fixture(scope="module")
+def wallet(request: pytest.FixtureRequest) -> Iterator[Composition]:
+    """All of docker-compose.yml, up and healthy; its logs are shown where a test failed."""
+    failed = request.session.testsfailed
+    with composition(f"wallet-test-{secrets.token_hex(3)}") as made:
+        yield made
+        if request.session.testsfailed > failed:
+            print(made.story())  # noqa: T201 - pytest shows it beside the failure
+
+
+def test_a_command_from_outside_is_answered(wallet: Composition) -> None:
+    scene, shell = wallet.scene, Shell(wallet.scene.env.env)
+    client = f"anna-{secrets.token_hex(3)}"
+    sent = shell.fine("send", "deposit", client, "100.50", "--id", f"{client}-1", "--wait")
+    assert "applied" in sent
+    [result] = [r for [r] in scene.answers().results.values() if r["client_id"] == client]
+    assert (result["status"], result["balance_after"]) == ("applied", "100.50")
+    refused = shell.wallet("send", "debit", client, "1000", "--wait")
+    assert refused.returncode == 1
+    assert "insufficient_funds" in refused.stdout
+    assert "100.50" in wallet.inside("worker", "wallet", "show", client)
+
+
+def test_nothing_is_lost_when_postgres_restarts_under_load(wallet: Composition) -> None:
+    scene = wallet.scene
+    clients = [f"load-{secrets.token_hex(3)}-{n}" for n in range(_CLIENTS)]
+    with _load(scene, clients) as delivered:
+        eventually(lambda: scene.positions_count() > 5 * _BURST)
+        before = len(delivered)
+        wallet.compose("restart", "--timeout=30", "postgres")
+        assert len(delivered) > before  # commands came in while it was away
+        eventually(lambda: len(delivered) >= _BURSTS_MIN * _BURST, 60)
+    places = {(d.topic, d.partition, d.offset) for d in delivered}
+    eventually(lambda: _paid_in(scene, clients) == 100 * len(places) and not scene.waiting(), 60)
+    answers = scene.answers()
+    found = [answers.results[place] for place in places]
+    assert {len(results) for results in found} == {1}
+    assert {results[0]["status"] for results in found} == {"applied"}
+    assert "The books are right." in wallet.inside("worker", "wallet", "verify")
+
+
+def test_the_processes_are_well_and_see_nothing_wrong(wallet: Composition) -> None:
+    for service in ("worker", "relay"):
+        address = wallet.compose("port", service, "9464").strip()
+        with urlopen(f"http://{address}/readyz", timeout=10) as answer:
+            assert answer.read() == b"ok\n"
+        assert wallet.inside(service, "id", "-u").strip() == "10001"
+    findings = json.loads(wallet.inside("worker", "wallet", "doctor", "--json"))
+    eventually(lambda: set(_health(wallet)) == {"healthy"})
+    assert [finding for finding in findings["findings"] if finding["level"] != "ok"] == []
+
+
+def test_the_processes_end_in_order_and_begin_again(wallet: Composition) -> None:
+    wallet.compose("stop", "worker", "relay")
+    for service in ("worker", "relay"):
+        assert wallet.inspect(service, "{{.State.ExitCode}}") == ["0"]
+        assert "SIGTERM" in wallet.compose("logs", "--no-color", "--tail=5", service)
+    wallet.compose("up", "-d", "--wait")
+    assert set(_health(wallet)) == {"healthy"}
+
+
+def _paid_in(scene: Scene, clients: list[str]) -> int:
+    return int(scene.scalar("SELECT sum(balance) FROM accounts WHERE client_id = ANY(%s)", clients))
+
+
+def _health(wallet: Composition) -> list[str]:
+    services = ("kafka", "postgres", "worker", "relay")
+    return [s for name in services for s in wallet.inspect(name, "{{.State.Health.Status}}")]
+
+
+@contextmanager
+def _load(scene: Scene, clients: list[str]) -> Iterator[list[Delivered]]:
+    """Deposits of 1.00 as fast as a busy shop's, until the block ends; where they stand so far."""
+    stop, delivered, raised = threading.Event(), list[Delivered](), list[BaseException]()
+
+    def run() -> None:
+        try:
+            publisher = Publisher(scene.settings)
+            while not stop.is_set():
+                first = len(delivered)
+                burst = [
+                    command(
+                        clients[n % len(clients)], command_id=f"c-{n}", type="deposit", amount="1"
+                    )
+                    for n in range(first, first + _BURST)
+                ]
+                delivered.extend(publisher.publish_all(burst))
+                time.sleep(_PAUSE_S)
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="load")
+    thread.start()
+    try:
+        yield delivered
+    finally:
+        stop.set()
+        thread.join(60)
+    if raised:
+        raise raised[0]
