@@ -2,14 +2,14 @@
 
 PYTHON ?= python3
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 2
 COMMANDS ?= 1000000
 SEED ?= 1
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
-# Mostly the tests wait: three processes, each with a Kafka and a PostgreSQL of its own, take a third
-# of the time of one.
+# Mostly the tests wait: two processes, each with a Kafka and a PostgreSQL of its own (1.1 GB for the
+# three of them), keep two cores busy.
 PARALLEL := -n $(WORKERS)
 
 .PHONY: help venv demo test test-all test-compose soak lint types ci clean
@@ -17,7 +17,7 @@ PARALLEL := -n $(WORKERS)
 
 help:
 	@echo "make demo    the whole way on an embedded Kafka and PostgreSQL: commands in, results out, books checked"
-	@echo "make test    all tests, in WORKERS=3 processes; ARGS='-k transfer -x' goes to pytest"
+	@echo "make test    all tests, in WORKERS=2 processes; ARGS='-k transfer -x' goes to pytest"
 	@echo "make test-all  those that take long, too"
 	@echo "make test STACK=containers  the tests of the contract, on Kafka and PostgreSQL in Docker containers"
 	@echo "make test-compose  docker-compose.yml built, brought up, used from outside, restarted in part, taken down"

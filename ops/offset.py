@@ -1,11 +1,13 @@
 """Where the workers stand in their input topics: Postgres's positions beside the broker's logs."""
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
+    KafkaError,
     KafkaException,
     TopicPartition,
 )
@@ -21,6 +23,14 @@ from schemas.settings import Settings
 from schemas.topic import Topics
 
 Key = tuple[str, int]
+
+_AGAIN_S = 0.1
+# The group's coordinator is being elected, moves or loads.
+_UNSETTLED = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
 
 
 class PartitionState(NamedTuple):
@@ -92,7 +102,8 @@ def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]
     """The group's offsets on the broker, where there are any. Raises KafkaException.
 
     By a consumer that never joins the group: asked by an AdminClient, librdkafka ends the process
-    with SIGSEGV while the group's coordinator loads, as it does when a broker is first used.
+    with SIGSEGV while the group's coordinator loads, as it does when a broker is first used. Blocks
+    for up to 10 s.
     """
     consumer = Consumer(
         {
@@ -103,10 +114,24 @@ def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]
         }
     )
     try:
-        found = consumer.committed([TopicPartition(*key) for key in keys], topic.ASK_TIMEOUT_S)
+        found = _committed(consumer, [TopicPartition(*key) for key in keys])
     finally:
         consumer.close()
     return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Ask until the group's coordinator has been found and has loaded, which librdkafka leaves to
+    its caller.
+    """
+    deadline = time.monotonic() + topic.ASK_TIMEOUT_S
+    while True:
+        try:
+            return consumer.committed(partitions, topic.ASK_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _UNSETTLED or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_S)
 
 
 def group_state(client: AdminClient, group_id: str) -> str | None:
