@@ -46,7 +46,7 @@ demo: $(STAMP)
 # With STACK=containers: what other teams' programs see, on the images that they may run themselves.
 test: $(STAMP)
 ifeq ($(STACK),containers)
-	STACK=containers $(BIN)/python -m pytest -m "contract and not long" $(ARGS)
+	STACK=containers $(BIN)/python -m pytest --timeout=300 -m "contract and not long" $(ARGS)
 else
 	@$(BIN)/python -m ops.stack
 	$(BIN)/python -m pytest -m "not long and not compose" $(PARALLEL) $(ARGS)

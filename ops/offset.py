@@ -31,13 +31,17 @@ _UNSETTLED = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
 }
+# The markers of upstream transactions are offsets, too. So many offsets at a log's end are looked
+# through for records; more of them are worth showing whatever they are.
+_MARKERS_MAX = 100
 
 
 class PartitionState(NamedTuple):
     """One input partition. `low` and `high` are its first offset and the next to be written.
 
     `position` is None where no worker ever took it, `kafka_offset` (the group's copy for Kafka's
-    own tools) where none was committed.
+    own tools) where none was committed. With `is_at_end` no record lies behind the position,
+    whatever the offsets say.
     """
 
     topic: str
@@ -47,6 +51,7 @@ class PartitionState(NamedTuple):
     high: int
     position: StoredPosition | None
     kafka_offset: int | None
+    is_at_end: bool = False
 
     @property
     def next_offset(self) -> int:
@@ -58,6 +63,8 @@ class PartitionState(NamedTuple):
         """Offsets from the position to the end of the log; none of them in a topic made anew."""
         if self.is_made_anew:
             return self.high - self.low
+        if self.is_at_end:
+            return 0
         return max(0, self.high - self.next_offset)
 
     @property
@@ -88,14 +95,23 @@ def partition_states(settings: Settings, connection: Connection) -> list[Partiti
         raise MissingError(f"topics are missing ({', '.join(missing)}): run `wallet topics apply`")
     keys = [(name, partition) for name in names.inputs for partition in range(counts[name])]
     ids = TopicLog({**settings.kafka_client(), "log_level": 0}).ids(names.inputs)
+    committed = committed_offsets(settings, keys)
     with Reader(settings) as reader:
         low, high = reader.bounds(names.inputs)
-    stored = stored_positions(connection)
-    committed = committed_offsets(settings, keys)
-    return [
-        PartitionState(*key, ids[key[0]], low[key], high[key], stored.get(key), committed.get(key))
-        for key in keys
-    ]
+        stored = stored_positions(connection)
+        states = [
+            PartitionState(
+                *key, ids[key[0]], low[key], high[key], stored.get(key), committed.get(key)
+            )
+            for key in keys
+        ]
+        near = {
+            (s.topic, s.partition): s.next_offset
+            for s in states
+            if s.trouble is None and 0 < s.lag <= _MARKERS_MAX
+        }
+        at_end = reader.without_records(near, high)
+    return [s._replace(is_at_end=(s.topic, s.partition) in at_end) for s in states]
 
 
 def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]:

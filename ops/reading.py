@@ -153,6 +153,36 @@ class Reader:
             elif not error.retriable():
                 raise KafkaException(error)
 
+    def without_records(self, starts: Places, ends: Places) -> set[tuple[str, int]]:
+        """Those partitions where no committed record lies between the two offsets: only markers of
+        transactions, or what was aborted.
+
+        Raises KafkaException, also where nothing comes for 15 s.
+        """
+        found = set[tuple[str, int]]()
+        self.start(starts)
+        open_partitions = set(starts)
+        deadline = time.monotonic() + _QUIET_MAX_S
+        while open_partitions:
+            message = self._consumer.poll(_POLL_S)
+            if message is None:
+                if time.monotonic() > deadline:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "reading to the end"))
+                continue
+            key = (str(message.topic()), message.partition() or 0)
+            error = message.error()
+            if error is None:
+                self._consumer.pause([TopicPartition(*key)])
+                open_partitions.discard(key)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # An open transaction ends what can be read before the log's end.
+                if key in open_partitions and (message.offset() or 0) >= ends[key]:
+                    found.add(key)
+                open_partitions.discard(key)
+            elif not error.retriable():
+                raise KafkaException(error)
+        return found
+
     def _bounds(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         """As TopicLog.bounds, asked again for a while where a partition has no leader yet: its
         topic was made a moment ago, or its broker is being replaced.

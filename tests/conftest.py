@@ -48,22 +48,23 @@ def stack(pytestconfig: pytest.Config) -> Iterator[StackAddress]:
     """Kafka and PostgreSQL: those of the environment, containers with STACK=containers, or
     the embedded pair, which ends with the run however that ends."""
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    name = f"{worker}: " if worker else ""
+
+    def progress(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            # Standard output is what one of several workers speaks to pytest by.
+            sys.stderr.write(f"\n{name}{text}")
+            sys.stderr.flush()
+
     if given[0] and given[1]:
         yield StackAddress(kafka_bootstrap_servers=given[0], database_url=given[1])
     elif os.environ.get("STACK") == "containers":
-        with containers() as address:
+        with containers(progress) as address:
             yield address
     else:
-        capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-        worker = os.environ.get("PYTEST_XDIST_WORKER")
-        name = f"{worker}: " if worker else ""
-
-        def progress(text: str) -> None:
-            with capture.global_and_fixture_disabled():
-                # Standard output is what one of several workers speaks to pytest by.
-                sys.stderr.write(f"\n{name}{text}")
-                sys.stderr.flush()
-
         folder = Path(tempfile.mkdtemp(prefix="wallet-test-"))
         with Stack(folder, progress=progress).bound(throwaway=True) as address:
             yield address

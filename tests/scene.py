@@ -76,11 +76,12 @@ class Scene(World):
         """Send one command; `type` is spelled `type_`."""
         return self.publish(command(client, topic, **fields))[0]
 
-    def publish_to(self, partition: int, key: str, value: bytes) -> None:
-        """Send a record to a partition of our choice, as a producer without murmur2 might."""
+    def publish_to(self, *records: tuple[int, str, bytes]) -> None:
+        """Send (partition, key, value) to where we choose, as a producer without murmur2 might."""
         producer = Producer(self.settings.kafka_client())
-        producer.produce(self.topics.real(WALLET_COMMAND), value, key, partition)
-        assert producer.flush(10) == 0
+        for partition, key, value in records:
+            producer.produce(self.topics.real(WALLET_COMMAND), value, key, partition)
+        assert producer.flush(20) == 0
 
     def make_topic_again(self, admin: AdminClient, name: str) -> None:
         """Make one topic as it was made before; the broker may need a moment to forget that."""
@@ -92,6 +93,7 @@ class Scene(World):
             return future.exception(10) is None
 
         eventually(made)
+        self.wait_until_known([spec])
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:

@@ -34,9 +34,10 @@ def _lag(
 ) -> None:
     """Show how many offsets lie between the workers' positions and the end of each input topic.
 
-    The position is PostgreSQL's, the truth. A transaction's marker is an offset, too: behind the
-    last record of an upstream transaction a lag of 1 stays until the next record. Exit 1 where a
-    topic is stopped, because its position is outside its log or it was made anew.
+    The position is PostgreSQL's, the truth. Markers of upstream transactions are offsets, too;
+    where nothing else is left, the lag is 0, though Kafka's own tools show 1 until the next
+    record. Exit 1 where a topic is stopped, because its position is outside its log or it was made
+    anew.
     """
     found = place.both()
     check_migrations(pending(found.database_url))

@@ -68,10 +68,12 @@ TABLE = (
 )  # fmt: skip
 
 
+@pytest.mark.contract
 def test_the_table_has_every_reason_code_in_the_ledgers_order() -> None:
     assert [row.reason for row in TABLE] == [code for code in REASON_CODES if code not in _LATER]
 
 
+@pytest.mark.contract
 def test_each_row_is_refused_for_its_reason(scene: Scene) -> None:
     scene.extra["WALLET_RATE_LIMIT"] = "14/day"
     last: dict[str, Any] = {}
@@ -95,6 +97,7 @@ def test_each_row_is_refused_for_its_reason(scene: Scene) -> None:
     assert sorted(refused) == sorted(row.reason for row in TABLE)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("kind", ["top_up", "bonus", "loyalty"])
 def test_money_that_is_given_makes_client_and_wallet_in_the_operators_own_unit(
     scene: Scene, kind: str

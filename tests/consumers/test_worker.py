@@ -19,6 +19,7 @@ from tests.producers.world import PARTITIONS, eventually
 from tests.scene import Scene, command
 
 
+@pytest.mark.contract
 def test_every_kind_of_bad_input_gets_the_contracts_answer_and_the_good_ones_pass(
     scene: Scene,
 ) -> None:
@@ -42,6 +43,7 @@ def test_every_kind_of_bad_input_gets_the_contracts_answer_and_the_good_ones_pas
     } - {"poison"}
 
 
+@pytest.mark.contract
 def test_a_dead_letter_is_the_record_byte_for_byte_in_its_own_partition(scene: Scene) -> None:
     value = b'{"command_id": "\xff"}'
     headers = [("trace", b"\x00\x01"), ("empty", None)]
@@ -53,6 +55,7 @@ def test_a_dead_letter_is_the_record_byte_for_byte_in_its_own_partition(scene: S
     assert list(letter.headers() or [])[:2] == headers
 
 
+@pytest.mark.contract
 def test_results_have_the_published_shape(scene: Scene) -> None:
     with scene.running():
         scene.command("alice", command_id="1", type_="deposit", amount="12.50", reference="r")
@@ -77,6 +80,7 @@ def test_results_have_the_published_shape(scene: Scene) -> None:
             shape.validate_json(message.value() or b"")
 
 
+@pytest.mark.contract
 def test_a_repeated_command_repeats_its_first_outcome_field_by_field(scene: Scene) -> None:
     with scene.running():
         first = scene.command("alice", command_id="1", type_="credit", amount="10")
@@ -113,12 +117,13 @@ def test_a_record_that_its_key_does_not_map_to_is_applied_and_counted(scene: Sce
     with scene.running() as worker:
         for number in range(2):
             value = json.dumps({"command_id": str(number), "type": "credit", "amount": "1"})
-            scene.publish_to(wrong, "alice", value.encode())
+            scene.publish_to((wrong, "alice", value.encode()))
         scene.answered(2)
         assert worker.misplaced_count == 2
     assert scene.balance("alice") == 200
 
 
+@pytest.mark.contract
 def test_records_of_an_aborted_transaction_are_no_input(scene: Scene) -> None:
     producer = Producer(
         {

@@ -65,9 +65,12 @@ class Composition:
         ids = self.compose("ps", "-aq", service).split()
         return _run(["docker", "inspect", "-f", form, *ids], self.environ, _TIMEOUT_S).split()
 
-    def up(self) -> None:
-        """Build the image, start everything, and wait until all of it is healthy."""
+    def build(self) -> None:
+        """Build the project's image."""
         self.compose("build", timeout_s=_BUILD_TIMEOUT_S)
+
+    def up(self) -> None:
+        """Start everything, and wait until all of it is healthy."""
         self.compose("up", "-d", "--wait", timeout_s=_UP_TIMEOUT_S)
 
     def down(self) -> None:
@@ -83,9 +86,11 @@ class Composition:
 @contextmanager
 def composition(project: str) -> Iterator[Composition]:
     """Up for the length of a block. What can't come up says why, with the containers' logs."""
-    kafka_port, postgres_port = port.choose([], 2)
-    made = Composition(project, kafka_port, postgres_port)
+    made = Composition(project, *port.choose([], 2))
     try:
+        made.build()
+        # That may take minutes, in which others start, too.
+        made = Composition(project, *port.choose([made.kafka_port, made.postgres_port], 2))
         try:
             made.up()
         except AssertionError as error:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.conftest import WalletEnv
@@ -35,6 +36,7 @@ def _run(name: str, environ: dict[str, str]) -> str:
     return ended.stdout
 
 
+@pytest.mark.contract
 def test_the_documents_examples_send_and_read(
     wallet_env: WalletEnv, admin_client: AdminClient
 ) -> None:

@@ -31,10 +31,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--nth", type=int, default=1, help="at which call, counted from 1")
     parser.add_argument("--delay-s", type=float, default=0.0, help="how long to wait before it")
     parser.add_argument("--signal", choices=("KILL", "STOP", "TERM"), default="KILL")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="PROTECTION",
+        help="take it out of our code first (tests.faults.seeded)",
+    )  # fmt: skip
     parser.add_argument("process", choices=("relay", "worker"))
     options = parser.parse_args(arguments)
     if options.at:
         _plant(options)
+    for name in options.without:
+        seeded: Any = importlib.import_module("tests.faults.seeded")
+        seeded.REMOVALS[name]()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -46,11 +46,15 @@ class Bookkeeper:
         """Apply the records, sent at these times, as one batch; gives its outbox in order, as JSON
         where it is JSON.
         """
-        items = self._items(records, sent_at_ms)
+        items = self.items(records, sent_at_ms)
         if items:
-            key = (WALLET_COMMAND, self.position.partition)
-            self._ledger.apply(items, {key: self.position})
+            self.enter(items)
         return self._outbox()
+
+    def enter(self, items: list[Item]) -> None:
+        """Apply the items as one batch, and nothing else; its outbox stays."""
+        key = (WALLET_COMMAND, self.position.partition)
+        self._ledger.apply(items, {key: self.position})
 
     def sweep(self) -> list[dict[str, Any]]:
         """Release what is due, as a worker does every second; gives the outbox."""
@@ -75,7 +79,10 @@ class Bookkeeper:
         """Apply the records as one batch; gives the value that answers each of them, in order."""
         return [row["value"] for row in self.apply(records) if row["event_id"].count("/") == 2]
 
-    def _items(self, records: Iterable[Record], sent_at_ms: Iterable[int]) -> list[Item]:
+    def items(
+        self, records: Iterable[Record], sent_at_ms: Iterable[int] = itertools.repeat(0)
+    ) -> list[Item]:
+        """The records decoded, as they stand next in the partition."""
         items = []
         timed = zip(records, sent_at_ms, strict=False)
         for offset, ((client_id, value), at_ms) in enumerate(timed, self.position.next_offset):

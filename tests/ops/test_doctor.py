@@ -63,7 +63,7 @@ def test_a_wrong_partitioner_and_topics_that_differ_are_found(
     desk: Shell, scene: Scene, admin_client: AdminClient
 ) -> None:
     wrong = (partition_of(b"anna", 4) + 1) % 4
-    scene.publish_to(wrong, "anna", b"{}")
+    scene.publish_to((wrong, "anna", b"{}"))
     assert f"wallet-command/{wrong}/0" in _faults(desk)["partitioner"]
     ran = desk.wallet("doctor", WALLET_PARTITIONS="5")
     assert ran.returncode == 1

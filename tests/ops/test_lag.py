@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.topic import WALLET_COMMAND
 from tests.ops.shell import Shell, until
-from tests.scene import Scene
+from tests.scene import Scene, command
 
 
 def test_the_lag_is_what_no_worker_has_read(desk: Shell, scene: Scene) -> None:
@@ -22,6 +23,29 @@ def test_the_lag_is_what_no_worker_has_read(desk: Shell, scene: Scene) -> None:
     shown = [p for p in desk.json("lag")["partitions"] if p["end_offset"] == 5]
     assert [(p["position"], p["lag"], p["kafka_offset"]) for p in shown] == [(5, 0, 5)]
     assert "In Kafka" in desk.fine("lag", "--partitions")
+
+
+def test_the_marker_of_an_upstream_transaction_is_no_lag(desk: Shell, scene: Scene) -> None:
+    topic = scene.topics.real(WALLET_COMMAND)
+    producer = Producer({**scene.settings.kafka_client(), "transactional.id": f"{topic}-upstream"})
+    producer.init_transactions(20)
+    record = command("anna", type_="deposit", command_id="d", amount="1")
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(topic, record.value, record.key, 1)
+        producer.flush(20)
+        end(20)
+    assert desk.json("lag")["lag"][topic] == 4
+    with scene.running():
+        scene.answered(1)
+    [shown] = [p for p in desk.json("lag", "--max", "0")["partitions"] if p["end_offset"]]
+    assert (shown["position"], shown["end_offset"], shown["lag"]) == (1, 4, 0)
+    producer.begin_transaction()
+    producer.produce(topic, record.value, record.key, 1)
+    producer.flush(20)
+    shown = desk.json("lag", "--max", "0", code=1)
+    assert shown["lag"][topic] > 0, "an open transaction holds up what is behind it"
+    producer.abort_transaction(20)
 
 
 def test_a_topic_made_anew_is_told_and_code_1(

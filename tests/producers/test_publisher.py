@@ -12,6 +12,7 @@ from tests.conftest import WalletEnv
 from tests.producers.world import PARTITIONS, World
 
 
+@pytest.mark.contract
 def test_a_published_record_stands_where_the_publisher_says(world: World) -> None:
     upstream = Publisher(world.settings)
     places = [

@@ -42,6 +42,7 @@ VALUES (%s, %s, %s, %s, %s, '2026-03-01Z', '2026-03-01T12:00:00.000005Z')
 """
 
 
+@pytest.mark.contract
 def test_every_row_is_published_once_and_in_order_per_client(world: World) -> None:
     world.extra["WALLET_RELAY_ROWS_MAX"] = "300"
     world.insert_many(1, 1000)
@@ -54,6 +55,7 @@ def test_every_row_is_published_once_and_in_order_per_client(world: World) -> No
     assert relay.stats.transactions >= 6
 
 
+@pytest.mark.contract
 def test_a_record_bears_cloud_events_headers_and_stands_where_java_would_put_it(
     world: World,
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_record_bears_cloud_events_headers_and_stands_where_java_would_put_it(
     }
 
 
+@pytest.mark.contract
 def test_a_dead_letter_goes_to_its_partition_with_its_own_headers_alone(world: World) -> None:
     headers = [("x", None), ("x", b"\xff\x00"), ("wallet-dlt-reason", b"missing_key")]
     world.insert(
@@ -152,6 +155,7 @@ def test_balances_come_as_they_stand_for_clients_whose_money_moved(world: World)
     assert headers["ce_type"] == b"wallet.balance.updated.v1"
 
 
+@pytest.mark.contract
 def test_the_last_balance_of_a_client_is_the_last_one_in_the_books(world: World) -> None:
     clients = [f"client-{n}" for n in range(5)]
     with world.connect() as session:

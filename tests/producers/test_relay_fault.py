@@ -54,6 +54,7 @@ def _die(process: Relay) -> None:
     assert process.wait(20) == -signal.SIGKILL
 
 
+@pytest.mark.contract
 def test_killed_between_kafkas_commit_and_its_delete_a_relay_leaves_nothing_to_come_twice(
     world: World, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_killed_between_kafkas_commit_and_its_delete_a_relay_leaves_nothing_to_c
     assert published_numbers(world) == expected_numbers(1, 1000)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("place", ["publish", "commit"])
 def test_killed_inside_its_transaction_a_relay_loses_nothing_and_shows_nothing(
     world: World, tmp_path: Path, place: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from producers.relay import Relay
 from schemas.settings import Settings, load_settings
-from schemas.topic import WALLET_RESULT, Topics
+from schemas.topic import WALLET_RESULT, Topics, TopicSpec
 from tests.conftest import WalletEnv
 
 PARTITIONS = 4
@@ -60,7 +60,10 @@ class World:
         )
         for future in made.values():
             future.result(timeout=20)
-        # Made is not yet known: the broker hears of its own topics a moment later.
+        self.wait_until_known(specs)
+
+    def wait_until_known(self, specs: Iterable[TopicSpec]) -> None:
+        """Made is not yet known: the broker hears of its own topics a moment later."""
         ends = {
             TopicPartition(s.name, p): OffsetSpec.latest()  # type: ignore[no-untyped-call]
             for s in specs

@@ -60,6 +60,7 @@ def test_what_the_contract_says_fits(shape: TypeAdapter[Any], value: dict[str, A
     assert shape.dump_python(shape.validate_python(value)) == value
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(("shape", "value"), SHAPES)
 def test_a_field_too_many_or_too_few_does_not_fit(
     shape: TypeAdapter[Any], value: dict[str, Any]
@@ -71,6 +72,7 @@ def test_a_field_too_many_or_too_few_does_not_fit(
             shape.validate_python({f: v for f, v in value.items() if f != field})
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("amount", ["-5.00", "5", 5, 5.0, ".50", "1e2", "05.00"])
 def test_an_amount_goes_out_as_the_text_it_comes_in_as(amount: object) -> None:
     fits = amount == "5"

@@ -1,0 +1,169 @@
+"""What an outsider can see of a system: its topics, read as any reader would, and its tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self, cast
+
+import psycopg
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from psycopg.rows import dict_row
+
+INPUTS = ("wallet-command", "order-request")
+RESULTS = ("wallet-result", "order-result")
+DEAD_LETTERS = ("wallet-command-dlt", "order-request-dlt")
+BALANCES = "wallet-balance"
+# For a transaction that is committed, but not marked so in the partition yet.
+_MARKER_TIMEOUT_S = 5.0
+_PARTITION_TIMEOUT_S = 30.0
+
+
+class Place(NamedTuple):
+    """Where a record stands; the topic is the real one, prefix included."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Seen(NamedTuple):
+    """A committed record as a read_committed reader sees it; of headers the last of a name."""
+
+    place: Place
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """How the system is reached, and the settings that its answers depend on."""
+
+    bootstrap_servers: str
+    topic_prefix: str
+    database_url: str
+    auto_create: bool = True
+    transfer_refund: bool = False
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All there was to see at one moment. Records stand in the order of their partitions."""
+
+    system: System
+    inputs: dict[Place, Seen] = field(default_factory=dict)
+    outputs: dict[str, list[Seen]] = field(default_factory=dict)
+    # The first offset and the one after the last of each input partition.
+    log_bounds: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+_TABLES = {
+    "journal": "SELECT * FROM transactions ORDER BY id",
+    "accounts": "SELECT * FROM accounts ORDER BY client_id, currency, kind",
+    "holds": "SELECT * FROM holds ORDER BY client_id, hold_id",
+    "positions": "SELECT * FROM consumer_positions ORDER BY topic, partition",
+    "waiting": "SELECT id, topic, event_id FROM outbox ORDER BY id",
+    "deadlocks": "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+}
+
+
+def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
+    """Wait until everything is answered and published, at most so long, and take it all down.
+
+    What is not settled by then is evidence, too. Raises KafkaException, psycopg.Error.
+    """
+    evidence = Evidence(system)
+    with _Reader(system) as reader:
+        for kind in INPUTS:
+            for seen in reader.read(system.topic_prefix + kind, evidence.log_bounds):
+                evidence.inputs[seen.place] = seen
+        _settle(evidence, settle_timeout_s)
+        for kind in (*RESULTS, *DEAD_LETTERS, BALANCES):
+            evidence.outputs[kind] = list(reader.read(system.topic_prefix + kind, {}))
+    with psycopg.connect(system.database_url, row_factory=dict_row) as session:
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for name, query in _TABLES.items():
+            evidence.tables[name] = session.execute(query.encode()).fetchall()
+    return evidence
+
+
+def _settle(evidence: Evidence, timeout_s: float) -> None:
+    """Wait until every position has passed its partition's last record and the outbox is empty."""
+    last: dict[tuple[str, int], int] = {}
+    for place in evidence.inputs:
+        last[place.topic, place.partition] = place.offset
+    deadline = time.monotonic() + timeout_s
+    with psycopg.connect(evidence.system.database_url, autocommit=True) as session:
+        while time.monotonic() < deadline:
+            rows = session.execute("SELECT topic, partition, next_offset FROM consumer_positions")
+            reached = {(topic, partition): offset for topic, partition, offset in rows}
+            [waiting] = session.execute("SELECT count(*) FROM outbox").fetchone() or [0]
+            if not waiting and all(reached.get(key, 0) > offset for key, offset in last.items()):
+                return
+            time.sleep(0.05)
+
+
+class _Reader:
+    """A read_committed reader, and one that knows where the logs end for anybody."""
+
+    def __init__(self, system: System) -> None:
+        config: dict[str, Any] = {
+            "bootstrap.servers": system.bootstrap_servers,
+            "group.id": f"{system.topic_prefix}checker",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 10,
+        }
+        self._reader = Consumer(config | {"isolation.level": "read_committed"})
+        self._surveyor = Consumer(config | {"isolation.level": "read_uncommitted"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+        self._surveyor.close()
+
+    def read(self, topic: str, bounds: dict[tuple[str, int], tuple[int, int]]) -> Iterator[Seen]:
+        """A topic's committed records, partition after partition; its bounds go into `bounds`."""
+        known = self._reader.list_topics(topic, timeout=10).topics[topic].partitions
+        for partition in sorted(known):
+            at = TopicPartition(topic, partition)
+            low, high = self._surveyor.get_watermark_offsets(at, 10)
+            bounds[topic, partition] = low, high
+            if low < high:
+                self._reader.assign([TopicPartition(topic, partition, low)])
+                yield from self._until(high)
+
+    def _until(self, high: int) -> Iterator[Seen]:
+        """Records up to the log's end, or up to a transaction that does not end."""
+        started, ended_at = time.monotonic(), -1
+        while ended_at < high:
+            waited_s = time.monotonic() - started
+            if ended_at >= 0 and waited_s > _MARKER_TIMEOUT_S:
+                return
+            if waited_s > _PARTITION_TIMEOUT_S:
+                raise TimeoutError("a partition gives neither records nor its end")
+            for message in self._reader.consume(5_000, 0.1):
+                error = message.error()
+                if error is None:
+                    yield _seen(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended_at = cast(int, message.offset())
+                else:
+                    raise KafkaException(error)
+
+
+def _seen(message: Message) -> Seen:
+    place = Place(
+        cast(str, message.topic()), cast(int, message.partition()), cast(int, message.offset())
+    )
+    headers = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return Seen(place, message.key(), message.value(), dict(headers))
