@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import (
     Consumer,
@@ -24,16 +24,17 @@ from schemas.topic import Topics
 
 Key = tuple[str, int]
 
-_AGAIN_S = 0.1
-# The group's coordinator is being elected, moves or loads.
-_UNSETTLED = {
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-}
 # The markers of upstream transactions are offsets, too. So many offsets at a log's end are looked
 # through for records; more of them are worth showing whatever they are.
 _MARKERS_MAX = 100
+# A new broker's answers while it makes the topic that groups are kept in.
+_NOT_YET: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 
 
 class PartitionState(NamedTuple):
@@ -118,8 +119,7 @@ def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]
     """The group's offsets on the broker, where there are any. Raises KafkaException.
 
     By a consumer that never joins the group: asked by an AdminClient, librdkafka ends the process
-    with SIGSEGV while the group's coordinator loads, as it does when a broker is first used. Blocks
-    for up to 10 s.
+    with SIGSEGV while the group's coordinator loads, as it does when a broker is first used.
     """
     consumer = Consumer(
         {
@@ -137,17 +137,14 @@ def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]
 
 
 def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """Ask until the group's coordinator has been found and has loaded, which librdkafka leaves to
-    its caller.
-    """
-    deadline = time.monotonic() + topic.ASK_TIMEOUT_S
+    deadline_s = time.monotonic() + topic.ASK_TIMEOUT_S
     while True:
         try:
             return consumer.committed(partitions, topic.ASK_TIMEOUT_S)
         except KafkaException as error:
-            if error.args[0].code() not in _UNSETTLED or time.monotonic() > deadline:
+            if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline_s:
                 raise
-            time.sleep(_AGAIN_S)
+        time.sleep(0.1)
 
 
 def group_state(client: AdminClient, group_id: str) -> str | None:
