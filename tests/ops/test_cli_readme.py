@@ -60,6 +60,7 @@ def test_a_stack_says_how_it_is_and_where(home: Shell) -> None:
     assert wrong.returncode == 1  # the tool's own code
 
 
+@pytest.mark.timeout(900)  # a dozen Java processes, one after another
 def test_the_readmes_console_recipes_give_results(home: Shell) -> None:
     own, local, order = _recipes()
     home.fine("migrate")
@@ -96,7 +97,7 @@ def _bash(shell: Shell, script: str) -> Ran:
         env=shell.environ,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         check=False,
     )
     return Ran(ran.returncode, ran.stdout, ran.stderr)
