@@ -8,13 +8,16 @@ from typing import Any
 import orjson
 
 from ledger.book import Hold, Transaction
+from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.journal import OutboxRow
 from ledger.money import format_amount
+from ledger.order_state import OrderState, unpack_state
 from ledger.outcome import Decision, WalletState
 from ledger.posting import PEER
 from schemas.header import DeadLetter, dead_letter_headers, pack_headers, trace_headers
 from schemas.moment import format_moment
+from schemas.order import event_type, order_value
 from schemas.topic import ORDER_RESULT, WALLET_COMMAND, WALLET_RESULT
 
 InputHeaders = Sequence[tuple[str, bytes | None]] | None
@@ -37,9 +40,9 @@ class Answerer:
         trace = trace_headers(headers)
         packed = pack_headers(trace) if trace else None
         if kind == WALLET_COMMAND:
-            topic, (event_type, value) = WALLET_RESULT, self._wallet_result(decision)
+            topic, (ce_type, value) = WALLET_RESULT, self._wallet_result(decision)
         else:
-            topic, (event_type, value) = ORDER_RESULT, self._order_result(decision)
+            topic, (ce_type, value) = ORDER_RESULT, self._order_result(decision)
         transaction = decision.transaction
         moved = (
             transaction is not None and transaction.status == "applied" and not decision.duplicate
@@ -47,7 +50,7 @@ class Answerer:
         correlation_id = command.correlation_id
         rows = [
             OutboxRow(
-                topic, None, command.client_id.encode(), orjson.dumps(value), event_id, event_type,
+                topic, None, command.client_id.encode(), orjson.dumps(value), event_id, ce_type,
                 correlation_id, None, packed, moved, self.now,
             )
         ]  # fmt: skip
@@ -100,12 +103,7 @@ class Answerer:
         else:
             status = "answered" if refusal is None else "rejected"
             result = self._not_kept(decision, status)
-        source = command.source
-        result["source"] = {
-            "topic": source.topic,
-            "partition": source.partition,
-            "offset": source.offset,
-        }
+        result["source"] = _place(command)
         if decision.wallets is not None:
             result |= self._query(decision)
         return f"wallet.command.{result['status']}.v1", result
@@ -143,9 +141,9 @@ class Answerer:
             None if refusal is None else refusal.reason,
             None if refusal is None else refusal.detail,
             None, command.currency, command.amount_minor, None, None, command.to_client_id,
-            command.merchant_id, command.hold_id, command.original_command_id,
-            decision.balance, decision.balance, decision.held, None, command.reference,
-            command.description, None, None, None, None, None, self.now,
+            command.merchant_id, command.hold_id, command.order_id, command.original_command_id,
+            decision.balance, decision.balance, decision.held, None, None, command.reference,
+            command.description, None, None, None, None, None, None, self.now,
         )  # fmt: skip
         return self._kept(row) | {"transaction_id": None}
 
@@ -165,36 +163,16 @@ class Answerer:
         }
 
     def _order_result(self, decision: Decision) -> tuple[str, dict[str, Any]]:
-        command, refusal = decision.command, decision.refusal
-        source = command.source
-        event = "wallet_details" if refusal is None else "request_rejected"
-        result: dict[str, Any] = {
-            "event": event,
-            "command_id": command.command_id,
-            "source": {
-                "topic": source.topic,
-                "partition": source.partition,
-                "offset": source.offset,
-            },
-            "order_id": None,
-            "client_id": command.client_id,
-            "status": None,
-            "amount": None,
-            "currency": command.currency,
-            "fulfillment_id": None,
-            "attempts": None,
-            "refunded": None,
-            "reason": None if refusal is None else refusal.reason,
-            "detail": None if refusal is None else refusal.detail,
-            "duplicate": False,
-            "balance_after": self._amount(decision.balance, command.currency),
-            "created_at": None,
-            "updated_at": None,
-        }
+        command = decision.command
+        event, state = _order_event(decision)
+        value = order_value(
+            event, state, self._amount, command_id=command.command_id, source=_place(command),
+            duplicate=decision.duplicate,
+        )  # fmt: skip
         if decision.wallets is not None:
-            result |= self._query(decision)
-            del result["next_before"]
-        return f"wallet.{event.replace('_', '.', 1)}.v1", result
+            value |= self._query(decision)
+            del value["next_before"]
+        return event_type(event), value
 
     def _wallet(self, wallet: WalletState) -> dict[str, Any]:
         return {
@@ -227,6 +205,37 @@ class Answerer:
         if minor is None or currency is None:
             return None
         return format_amount(minor, self.currencies.scale_of_amounts(currency))
+
+
+def _place(command: Command) -> dict[str, Any]:
+    source = command.source
+    return {"topic": source.topic, "partition": source.partition, "offset": source.offset}
+
+
+_ORDER_EVENTS = {
+    "place_order": "order_placed",
+    "cancel_order": "order_cancelled",
+    "retry_order": "order_retried",
+}
+
+
+def _order_event(decision: Decision) -> tuple[str, OrderState]:
+    """What happened by a request, and the order as it is told."""
+    command, transaction, refusal = decision.command, decision.transaction, decision.refusal
+    if transaction is not None:
+        applied = transaction.status == "applied"
+        event = _ORDER_EVENTS[transaction.type] if applied else "request_rejected"
+        return event, unpack_state(transaction)
+    if decision.order is not None:
+        return "order_details", decision.order
+    return (
+        "wallet_details" if refusal is None else "request_rejected",
+        OrderState(
+            command.client_id, command.order_id, None, command.amount_minor, command.currency,
+            None, None, None, None if refusal is None else refusal.reason,
+            None if refusal is None else refusal.detail, decision.balance, None, None,
+        ),
+    )  # fmt: skip
 
 
 def seen_by_peer(t: Transaction) -> Transaction:

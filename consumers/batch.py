@@ -221,7 +221,9 @@ def needed(items: Sequence[Item], rules: Rules, *, wary: bool) -> Need:
         need.row_count += 1
         if wary or command.type in QUERIES:
             need.commands.add((client_id, command.command_id))
-        if command.type in QUERIES:
+        if command.order_id is not None:
+            _need_order(need, command)
+        elif command.type in QUERIES:
             _need_page(need, command)
         elif command.hold_id is not None or command.original_command_id is not None:
             _need_reference(need, command, rules, need_rest=wary)
@@ -259,6 +261,17 @@ def _need_reference(need: Need, command: Command, rules: Rules, *, need_rest: bo
         need.refunds.add(original)
         if rules.transfer_refund:
             need.reversals.add(original)
+
+
+def _need_order(need: Need, command: Command) -> None:
+    """The order, under the locks of all its client's wallets: one of the same id may be there in
+    whichever currency.
+    """
+    key = command.client_id, str(command.order_id)
+    need.orders.add(key)
+    need.wallets.add((command.client_id, None))
+    if command.type == "cancel_order":
+        need.jobs.add(key)
 
 
 def _need_profile(need: Need, command: Command) -> None:

@@ -3,20 +3,21 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
 from consumers.fingerprint import fingerprint
-from consumers.strict_json import number_text, parse_json
+from consumers.strict_json import number_text, parse_json, write_json
 from ledger.command import Command, Profile, Source
 from ledger.currency import Currencies, CurrencyError, is_code
 from ledger.money import AMOUNT_MINOR_MAX, parse_number_text, parse_text, shortest_text
 from ledger.refusal import Refusal
 from schemas.command import COMMANDS
 from schemas.envelope import Envelope, Query, Reference
-from schemas.header import correlation
+from schemas.header import correlation, pack_headers, trace_headers
 from schemas.moment import parse_moment
 from schemas.request import REQUESTS
 from schemas.topic import ORDER_REQUEST, WALLET_COMMAND
@@ -68,6 +69,7 @@ class _Shape:
     is_reference: bool
     rare_ids: tuple[str, ...]  # of Command's, those that this type has
     rare_values: tuple[str, ...]  # likewise; they are of no use to a command that is refused
+    default_id: tuple[str, Callable[[str, str], str]] | None  # field, made from client and command
 
 
 def _shape(name: str, model: type[Envelope]) -> _Shape:
@@ -80,9 +82,23 @@ def _shape(name: str, model: type[Envelope]) -> _Shape:
         "amount" in fields and fields["amount"].is_required(),
         issubclass(model, Query),
         issubclass(model, Reference),
-        tuple(f for f in ("merchant_id", "hold_id", "original_command_id") if f in fields),
+        tuple(f for f in _RARE_IDS if f in fields),
         tuple(f for f in ("expires_at", "limit", "before") if f in fields),
+        _DEFAULT_IDS.get(name),
     )
+
+
+def default_order_id(client_id: str, command_id: str) -> str:
+    """The id of an order that names none: the same for the same command, whoever computes it."""
+    digest = sha256(f"{client_id}/{command_id}".encode()).hexdigest()
+    return f"ORD-{digest[:20]}"
+
+
+_RARE_IDS = ("merchant_id", "hold_id", "original_command_id", "order_id")
+_DEFAULT_IDS: dict[str, tuple[str, Callable[[str, str], str]]] = {
+    "hold": ("hold_id", lambda _client_id, command_id: command_id),
+    "place_order": ("order_id", default_order_id),
+}
 
 
 _SHAPES: Final = {
@@ -134,8 +150,10 @@ class Decoder:
         amount_minor, amount_text, invalid = _amount(content, shape, currency, scale)
         command_id, metadata = content["command_id"], valid.get("metadata")
         refusal = refusal or unknown or invalid
-        if shape.type == "hold":
-            content.setdefault("hold_id", command_id)
+        if shape.default_id is not None:
+            field, make = shape.default_id
+            if field not in content:
+                content[field] = valid[field] = make(client_id, command_id)
         command = Command(
             client_id,
             command_id,
@@ -155,6 +173,9 @@ class Decoder:
         )
         if shape.rare_ids or shape.rare_values or shape.is_reference:
             _add_rare(command, content, valid, shape)
+            if kind == ORDER_REQUEST and headers:
+                trace = trace_headers(headers)
+                command.headers = pack_headers(trace) if trace else None
         return command
 
     def _currency(
@@ -214,12 +235,12 @@ def _add_rare(
     """Add the fields that few types have, so that the others' commands cost nothing for them."""
     for field in shape.rare_ids:
         setattr(command, field, valid.get(field))
-    if shape.type == "hold" and content["hold_id"] == command.command_id:
-        command.hold_id = command.command_id
     if command.refusal is not None:
         return
     for field in shape.rare_values:
         setattr(command, field, valid.get(field))
+    if "items" in content:
+        command.items = write_json(content["items"]).decode()
     amount = content.get("amount")
     if shape.is_reference and shape.moves_money and amount is not None:
         command.amount_text = amount if type(amount) is str else number_text(amount)

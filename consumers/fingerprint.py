@@ -4,7 +4,8 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from jiter import LosslessFloat
+
+from consumers.strict_json import write_json
 
 # They are about the sending, not about what is asked for.
 _NOT_CONTENT = ("client_id", "occurred_at", "metadata")
@@ -28,27 +29,4 @@ def fingerprint(
         canonical["amount"] = amount
     elif "amount" in canonical:
         canonical["amount"] = [canonical["amount"]]
-    return sha256(f"{kind}\n".encode() + _canonical_json(canonical)).digest()
-
-
-def _canonical_json(content: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(content, _number_as_written, orjson.OPT_SORT_KEYS)
-    except TypeError:  # an integer beyond 64 bits, which only refused content has
-        return orjson.dumps(_with_integers_as_written(content), option=orjson.OPT_SORT_KEYS)
-
-
-def _number_as_written(value: object) -> orjson.Fragment:
-    if isinstance(value, LosslessFloat):
-        return orjson.Fragment(bytes(value))
-    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
-
-
-def _with_integers_as_written(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_integers_as_written(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_integers_as_written(item) for item in value]
-    if type(value) is int:
-        return orjson.Fragment(str(value))
-    return _number_as_written(value) if isinstance(value, LosslessFloat) else value
+    return sha256(f"{kind}\n".encode() + write_json(canonical, orjson.OPT_SORT_KEYS)).digest()

@@ -1,7 +1,9 @@
 """JSON as the contract takes it: strict, each number known by its own text."""
 
 import re
+from typing import Any
 
+import orjson
 from jiter import LosslessFloat, from_json
 
 # Python's own limit on the digits of an integer, which jiter keeps to.
@@ -47,3 +49,27 @@ def number_text(value: object) -> str | None:
     if type(value) is LosslessFloat:
         return str(value)
     return str(value) if type(value) is int else None
+
+
+def write_json(value: Any, option: int | None = None) -> bytes:
+    """What `parse_json` gave as JSON again, each number as it was written; `option` is orjson's."""
+    try:
+        return orjson.dumps(value, _number_as_written, option)
+    except TypeError:  # an integer beyond 64 bits
+        return orjson.dumps(_with_integers_as_written(value), option=option)
+
+
+def _number_as_written(value: object) -> orjson.Fragment:
+    if isinstance(value, LosslessFloat):
+        return orjson.Fragment(bytes(value))
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+
+
+def _with_integers_as_written(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_integers_as_written(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_integers_as_written(item) for item in value]
+    if type(value) is int:
+        return orjson.Fragment(str(value))
+    return _number_as_written(value) if isinstance(value, LosslessFloat) else value

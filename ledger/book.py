@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from ledger.command import Profile
-from ledger.posting import AVAILABLE, HELD, PEER, Posting
+from ledger.posting import AVAILABLE, ESCROW, HELD, PEER, Posting
 from ledger.rate import Bucket
 
 # A page of a client's history: its currency, None for all, and the id that it ends before, None
@@ -22,7 +22,8 @@ class Transaction(NamedTuple):
     (ledger.posting), None where no money moved; `peer_balance_after` is the counterparty's.
     `created_at` is when it was decided. The `command_id` of a movement that no command asked for
     by itself has a `/` in it, which no sender's can have: `<command_id>/rest` for what a capture
-    left over, `<hold_id>/expired`.
+    left over, `<hold_id>/expired`, `<order_id>/completed/<round>`. `order_state` is the JSON text
+    of ledger.order_state, for rows about an order.
     """
 
     client_id: str
@@ -40,14 +41,17 @@ class Transaction(NamedTuple):
     counterparty: str | None
     merchant_id: str | None
     hold_id: str | None
+    order_id: str | None
     original_command_id: str | None
     balance_before: int | None
     balance_after: int | None
     held_after: int | None
+    escrow_after: int | None
     peer_balance_after: int | None
     reference: str | None
     description: str | None
     metadata: str | None
+    order_state: str | None
     source_topic: str | None
     source_partition: int | None
     source_offset: int | None
@@ -56,9 +60,9 @@ class Transaction(NamedTuple):
 
     @property
     def caused_by(self) -> str | None:
-        """The id of the command that caused it; None where the time did."""
+        """The id of the command that caused it; None where time or a fulfillment did."""
         command_id, _, cause = self.command_id.partition("/")
-        return None if cause == _EXPIRED else command_id
+        return command_id if cause in ("", _REST) else None
 
     @property
     def reaches_peer(self) -> bool:
@@ -76,6 +80,11 @@ def expiry_id(hold_id: str) -> str:
     return f"{hold_id}/{_EXPIRED}"
 
 
+def settlement_id(order_id: str, status: str, round_number: int) -> str:
+    """The journal's id of what became of an order in a round of its fulfillment."""
+    return f"{order_id}/{status}/{round_number}"
+
+
 _REST, _EXPIRED = "rest", "expired"
 
 
@@ -83,9 +92,9 @@ _REST, _EXPIRED = "rest", "expired"
 class Wallet:
     """One client's wallet of one currency: its accounts' balances in minor units.
 
-    `held` and `escrow` are None as long as the wallet has no such account. `stored` and
-    `held_stored` say that the database has it; `version` counts the changes, `changed` and
-    `held_changed` that there were some in this batch.
+    `held` and `escrow` are None as long as the wallet has no such account. `stored`,
+    `held_stored` and `escrow_stored` say that the database has it; `version` counts the changes,
+    `changed`, `held_changed` and `escrow_changed` that there were some in this batch.
     """
 
     client_id: str
@@ -100,6 +109,13 @@ class Wallet:
     escrow: int | None = None
     held_stored: bool = False
     held_changed: bool = False
+    escrow_stored: bool = False
+    escrow_changed: bool = False
+
+    @property
+    def sides(self) -> int:
+        """How many accounts it has beside the available one."""
+        return (self.held is not None) + (self.escrow is not None)
 
     @property
     def total(self) -> int:
@@ -119,6 +135,9 @@ class Wallet:
             elif kind == HELD:
                 self.held = (self.held or 0) + change
                 self.held_changed = True
+            elif kind == ESCROW:
+                self.escrow = (self.escrow or 0) + change
+                self.escrow_changed = True
         self.touch(now)
 
     def change_status(self, status: str, now: datetime) -> None:
@@ -164,6 +183,74 @@ class Hold:
 
 
 @dataclass(slots=True)
+class Job:
+    """The fulfillment of a pending order, as it stood under its lock.
+
+    `lease_token` is 0 until it is leased for the first time, then unique to each lease.
+    `is_leased` says that somebody took it and has not given it back, in time or not.
+    `attempts_made` counts the calls of this round.
+    """
+
+    lease_token: int = 0
+    is_leased: bool = False
+    attempts_made: int = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the order may have reached the fulfillment API in this round."""
+        return self.is_leased or self.attempts_made > 0
+
+
+@dataclass(slots=True)
+class Order:
+    """An order of its client's; `amount` in minor units, `money` where it is (escrow, revenue,
+    wallet), `attempts` those of the rounds that are over.
+
+    `correlation_id`, `event_id` and `headers` (packed) are those of the answer that sent it to
+    fulfillment, for the record that will tell of its end. `reason` and `detail` say why it failed.
+    `job` is that of a pending order, which needs one; `job_stored` says that the database has one.
+    `reference` to `metadata` are known of an order made in this batch alone.
+    """
+
+    client_id: str
+    order_id: str
+    command_id: str
+    currency: str
+    amount: int
+    status: str
+    money: str
+    fulfillment_id: str | None
+    attempts: int
+    rounds: int
+    reason: str | None
+    detail: str | None
+    correlation_id: str | None
+    event_id: str
+    headers: bytes | None
+    created_at: datetime
+    updated_at: datetime
+    job: Job | None = None
+    reference: str | None = None
+    description: str | None = None
+    items: str | None = None
+    metadata: str | None = None
+    stored: bool = False
+    job_stored: bool = False
+    changed: bool = False
+
+    @property
+    def attempts_so_far(self) -> int:
+        """All calls to the fulfillment API, those of the round under way too."""
+        return self.attempts + (0 if self.job is None else self.job.attempts_made)
+
+    def change(self, status: str, money: str, now: datetime) -> None:
+        """Give it this status and say where its money is now; only a pending one keeps its job."""
+        self.status, self.money, self.updated_at = status, money, now
+        self.job = Job() if status == "pending" else None
+        self.changed = True
+
+
+@dataclass(slots=True)
 class Client:
     """A client as the batch knows it; `profile` is what this batch adds to the row."""
 
@@ -181,8 +268,9 @@ class Book:
     are its history. `wallets` are by client and currency, complete for clients with a query in
     the batch. `known` has earlier outcomes by (client_id, command_id), this batch's too.
     `history` has what a query will show, newest first, by client and page. `holds` are by
-    (client_id, hold_id), `refunded` has what was given back of an original so far, in minor
-    units, by (client_id, command_id), and `buckets` the rate limit's, by (client_id, topic).
+    (client_id, hold_id), `orders` by (client_id, order_id), `refunded` has what was given back of
+    an original so far, in minor units, by (client_id, command_id), and `buckets` the rate limit's,
+    by (client_id, topic).
     `emails` (lower case) and `phones` map to the client that has them.
     """
 
@@ -193,6 +281,7 @@ class Book:
     known: dict[tuple[str, str], Transaction] = field(default_factory=dict)
     history: dict[str, dict[PageKey, deque[Transaction]]] = field(default_factory=dict)
     holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
+    orders: dict[tuple[str, str], Order] = field(default_factory=dict)
     refunded: dict[tuple[str, str], int] = field(default_factory=dict)
     buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     emails: dict[str, str] = field(default_factory=dict)
@@ -211,6 +300,12 @@ class Book:
         wallet = Wallet(client_id, currency, version=1, updated_at=self.now, changed=True)
         self.wallets.setdefault(client_id, {})[currency] = wallet
         return wallet
+
+    def refunded_of(self, order: Order) -> int:
+        """What of the order's amount is back in the wallet, in minor units."""
+        if order.money == "wallet":
+            return order.amount
+        return self.refunded.get((order.client_id, order.command_id), 0)
 
     def keep(self, transaction: Transaction) -> None:
         """Add an outcome to the journal, to be written and to be found by a repeated command."""

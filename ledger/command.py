@@ -35,7 +35,8 @@ class Command:
     it may be left out. Where a command refers to an earlier one, that one's currency decides:
     `currency` is then the given one or None, and the amount waits in `amount_text` as it was
     written. `expires_at` is a hold's, `limit` and `before` are get_history's, `sent_at_ms` is the
-    record's timestamp. `metadata` is its JSON text. `fingerprint` is the SHA-256 of the content
+    record's timestamp. `metadata` and `items` are their JSON texts, `headers` what an order's later
+    records hand on of this one's, packed. `fingerprint` is the SHA-256 of the content
     (contract §2, Idempotency).
     """
 
@@ -62,3 +63,6 @@ class Command:
     limit: int | None = None
     before: str | None = None
     sent_at_ms: int = 0
+    order_id: str | None = None
+    items: str | None = None
+    headers: bytes | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ledger import hold, lifecycle, question, refund
+from ledger import hold, lifecycle, order, question, refund
 from ledger.book import Book, Wallet, rest_id
 from ledger.command import Command
 from ledger.money import AMOUNT_MINOR_MAX
@@ -119,6 +119,7 @@ _RECIPIENT_LIMIT = Refusal("balance_limit", "The recipient's wallet can't take t
 QUERIES: dict[str, Callable[[Command, Book], Decision]] = {
     "get_wallet": question.get_wallet,
     "get_history": question.get_history,
+    "get_order": order.get_order,
 }
 
 # Types that change something other than a balance.
@@ -136,4 +137,7 @@ MOVEMENTS: dict[str, Callable[[Command, Book, Rules], Decision]] = {
     "capture": hold.capture,
     "release": hold.release,
     "refund": refund.refund,
+    "place_order": order.place_order,
+    "cancel_order": order.cancel_order,
+    "retry_order": order.retry_order,
 }

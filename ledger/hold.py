@@ -98,8 +98,9 @@ def expire(found: Hold, book: Book) -> Transaction | None:
     transaction = Transaction(
         found.client_id, expiry_id(found.hold_id), next(book.transaction_ids), "hold_released",
         "applied", None, None, None, found.currency, found.amount, RELEASE.debit, RELEASE.credit,
-        None, None, found.hold_id, None, wallet.available - found.amount, wallet.available,
-        wallet.held or 0, None, None, None, None, None, None, None, None, book.now,
+        None, None, found.hold_id, None, None, wallet.available - found.amount, wallet.available,
+        wallet.held or 0, wallet.escrow, None, None, None, None, None, None, None, None, None,
+        book.now,
     )  # fmt: skip
     book.keep(transaction)
     return transaction

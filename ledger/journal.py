@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from psycopg import Connection, Cursor
+from psycopg import Connection, Cursor, errors
 
-from ledger.book import Book, Client, Hold, PageKey, Transaction, Wallet
-from ledger.posting import AVAILABLE, ESCROW, HELD
+from ledger.book import Book, Client, Hold, Job, Order, PageKey, Transaction, Wallet
+from ledger.posting import AVAILABLE, ESCROW, HELD, REFUNDABLE_ORDER
 from ledger.rate import Bucket
 from ledger.statement import statements
 
@@ -20,8 +20,8 @@ _SQL = statements("batch.sql")
 # fmt: off
 _TRANSACTION_TYPES = (
     "text", "text", "int8", "text", "text", "text", "text", "bytea", "text", "int8",
-    "text", "text", "text", "text", "text", "text", "int8", "int8", "int8",
-    "int8", "text", "text", "json", "text", "int4",
+    "text", "text", "text", "text", "text", "text", "text", "int8", "int8", "int8", "int8",
+    "int8", "text", "text", "text", "text", "text", "int4",
     "int8", "timestamptz", "timestamptz",
 )
 _OUTBOX_TYPES = (
@@ -59,8 +59,9 @@ class Need:
     (client_id, command_id), originals too; `row_count` is how many journal rows will be written at
     most. `clients` must be known to exist or not. `pages` are for queries: (client_id, page), and
     how many rows of it. `holds` are (client_id, hold_id), `refunds` the (client_id, command_id)
-    that refunds name; of `reversals` among them a transfer's recipient is locked, too. `buckets`
-    are (client_id, topic) under a rate limit.
+    that refunds name; of `reversals` among them a transfer's recipient is locked, too. `orders` are
+    (client_id, order_id), and of `jobs` among them the fulfillment is locked, too. `buckets` are
+    (client_id, topic) under a rate limit.
     """
 
     wallets: set[tuple[str, str | None]] = field(default_factory=set)
@@ -71,6 +72,8 @@ class Need:
     holds: set[tuple[str, str]] = field(default_factory=set)
     refunds: set[tuple[str, str]] = field(default_factory=set)
     reversals: set[tuple[str, str]] = field(default_factory=set)
+    orders: set[tuple[str, str]] = field(default_factory=set)
+    jobs: set[tuple[str, str]] = field(default_factory=set)
     buckets: set[tuple[str, str]] = field(default_factory=set)
     emails: set[str] = field(default_factory=set)
     phones: set[str] = field(default_factory=set)
@@ -79,9 +82,10 @@ class Need:
 def load(connection: Connection, need: Need) -> Book:
     """Begin a transaction, lock the accounts, and read everything the batch's commands may look at.
 
-    Two round trips at most, three where transfers may be taken back. The statements after the one
-    that locks see all that was committed before its locks were granted: READ COMMITTED takes a
-    snapshot per statement.
+    Two round trips at most, one more each where transfers may be taken back and where an order is
+    refunded. The statements after the one that locks see all that was committed before its locks
+    were granted: READ COMMITTED takes a snapshot per statement. Raises psycopg.Error; with SQLSTATE
+    40001 where another batch was first, and the same again will do.
     """
     need.wallets.update(
         (row[0], row[1]) for row in _call_for(connection, "recipients", need.reversals)
@@ -92,12 +96,13 @@ def load(connection: Connection, need: Need) -> Book:
         known = _call_for(connection, "known_commands", need.commands)
         holds = _call_for(connection, "holds", need.holds)
         refunded = _call_for(connection, "refunded", need.refunds)
+        _call_for(connection, "lock_jobs", need.jobs)
+        orders = _call_for(connection, "orders", need.orders)
         buckets = _call_for(connection, "lock_buckets", need.buckets)
         ids = _call(connection, "take_ids", need.row_count)
         [(now, transaction_ids)] = ids.fetchall()
     book = Book(now, iter(transaction_ids))
-    for row in accounts:
-        _add_account(book, row)
+    _add_accounts(book, accounts)
     for row in holds:
         _add_hold(book, row)
     book.refunded = {(client_id, command_id): amount for client_id, command_id, amount in refunded}
@@ -105,6 +110,8 @@ def load(connection: Connection, need: Need) -> Book:
     for row in known:
         transaction = Transaction._make(row)
         book.known[transaction.client_id, transaction.command_id] = transaction
+    _add_orders(book, orders)
+    _add_orders(book, _call_for(connection, "orders", _refunded_orders(need, book)))
     _load_clients(connection, need, book)
     return book
 
@@ -126,27 +133,36 @@ def write(connection: Connection, book: Book, outbox: Sequence[OutboxRow]) -> No
         _write_clients(connection, book, clients)
         _write_accounts(connection, book.now, wallets)
         _write_holds(connection, book)
+        _write_orders(connection, book)
         _write_buckets(connection, book)
     with connection.cursor() as cursor:
         _copy(cursor, "copy_transactions", _TRANSACTION_TYPES, book.journal)
         _copy(cursor, "copy_outbox", _OUTBOX_TYPES, outbox)
 
 
-def _add_account(book: Book, row: Sequence[Any]) -> None:
-    client_id, currency, kind, balance, status, version, updated_at = row
-    mine = book.wallets.setdefault(client_id, {})
-    wallet = mine.get(currency)
-    if wallet is None:
-        wallet = mine[currency] = Wallet(client_id, currency, stored=True)
-        # Whether it is registered matters to a registration alone, and that one is in need.clients.
-        book.clients.setdefault(client_id, Client(client_id, registered=True, stored=True))
-    if kind == AVAILABLE:
-        wallet.available, wallet.status = balance, status
-        wallet.version, wallet.updated_at = version, updated_at
-    elif kind == HELD:
-        wallet.held, wallet.held_stored = balance, True
-    elif kind == ESCROW:
-        wallet.escrow = balance
+def _add_accounts(book: Book, rows: Iterable[Sequence[Any]]) -> None:
+    counted: list[tuple[Wallet, int]] = []
+    for client_id, currency, kind, balance, status, version, updated_at, sides in rows:
+        mine = book.wallets.setdefault(client_id, {})
+        wallet = mine.get(currency)
+        if wallet is None:
+            wallet = mine[currency] = Wallet(client_id, currency, stored=True)
+            # Whether it is registered matters to a registration alone, and that one is in
+            # need.clients.
+            book.clients.setdefault(client_id, Client(client_id, registered=True, stored=True))
+        if kind == AVAILABLE:
+            wallet.available, wallet.status = balance, status
+            wallet.version, wallet.updated_at = version, updated_at
+            if sides:
+                counted.append((wallet, sides))
+        elif kind == HELD:
+            wallet.held, wallet.held_stored = balance, True
+        elif kind == ESCROW:
+            wallet.escrow, wallet.escrow_stored = balance, True
+    # A worker of the release before this one counts none of those it makes: fewer is no mistake.
+    if any(wallet.sides < sides for wallet, sides in counted):
+        # The batch whose lock was waited for has made it, after this statement's snapshot.
+        raise errors.SerializationFailure("an account was made while its wallet was waited for")
 
 
 def _add_hold(book: Book, row: Sequence[Any]) -> None:
@@ -157,6 +173,32 @@ def _add_hold(book: Book, row: Sequence[Any]) -> None:
     hold.stored = True
     if book.wallet(hold.client_id, hold.currency) is not None:
         book.holds[hold.client_id, hold.hold_id] = hold
+
+
+def _refunded_orders(need: Need, book: Book) -> set[tuple[str, str]]:
+    """The orders that the batch's refunds turn out to name."""
+    originals = (book.known.get(key) for key in need.refunds)
+    return {
+        (t.client_id, t.order_id)
+        for t in originals
+        if t is not None and t.type == REFUNDABLE_ORDER and t.order_id is not None
+    } - need.orders
+
+
+def _add_orders(book: Book, rows: Iterable[Sequence[Any]]) -> None:
+    """Add orders whose wallets are locked; of others see `_add_hold`."""
+    for row in rows:
+        *columns, lease_token, is_leased, attempts_made, refunded = row
+        order = Order(*columns)
+        order.stored = True
+        if book.wallet(order.client_id, order.currency) is None:
+            continue
+        if lease_token is not None:
+            order.job = Job(lease_token, is_leased, attempts_made)
+            order.job_stored = True
+        if refunded is not None:
+            book.refunded[order.client_id, order.command_id] = refunded
+        book.orders[order.client_id, order.order_id] = order
 
 
 def _load_clients(connection: Connection, need: Need, book: Book) -> None:
@@ -210,14 +252,17 @@ def _write_accounts(connection: Connection, now: datetime, wallets: list[Wallet]
     known = [_available(w) for w in wallets if w.stored]
     for w in wallets:
         if w.held_changed:
-            row = (w.client_id, w.currency, HELD, w.held, "open", w.version)
+            row = (w.client_id, w.currency, HELD, w.held, "open", w.version, 0)
             (known if w.held_stored else made).append(row)
-    _write(connection, "insert_accounts", made, 6, now)
-    _write(connection, "update_accounts", known, 6, now)
+        if w.escrow_changed:
+            row = (w.client_id, w.currency, ESCROW, w.escrow, "open", w.version, 0)
+            (known if w.escrow_stored else made).append(row)
+    _write(connection, "insert_accounts", made, 7, now)
+    _write(connection, "update_accounts", known, 7, now)
 
 
 def _available(w: Wallet) -> tuple[Any, ...]:
-    return (w.client_id, w.currency, AVAILABLE, w.available, w.status, w.version)
+    return (w.client_id, w.currency, AVAILABLE, w.available, w.status, w.version, w.sides)
 
 
 def _write_holds(connection: Connection, book: Book) -> None:
@@ -234,6 +279,30 @@ def _write_holds(connection: Connection, book: Book) -> None:
     settled = [(h.client_id, h.hold_id, h.status, h.settled_at) for h in holds if h.stored]
     _write(connection, "insert_holds", made, 11)
     _write(connection, "settle_holds", settled, 4)
+
+
+def _write_orders(connection: Connection, book: Book) -> None:
+    """Write the changed orders, and a job for each that is to be fulfilled now."""
+    changed = [book.orders[key] for key in sorted(k for k, o in book.orders.items() if o.changed)]
+    made = [_ORDER_COLUMNS(o) for o in changed if not o.stored]
+    known = [_ORDER_CHANGES(o) for o in changed if o.stored]
+    ended = [(o.client_id, o.order_id) for o in changed if o.job_stored]
+    jobs = [(o.client_id, o.order_id) for o in changed if o.job is not None]
+    _write(connection, "insert_orders", made, 21)
+    _write(connection, "update_orders", known, 13)
+    _write(connection, "delete_jobs", ended, 2)
+    _write(connection, "insert_jobs", jobs, 2, book.now)
+
+
+_ORDER_COLUMNS = attrgetter(
+    "client_id", "order_id", "command_id", "currency", "amount", "status", "money",
+    "fulfillment_id", "attempts", "rounds", "reason", "detail", "correlation_id", "event_id",
+    "headers", "created_at", "updated_at", "reference", "description", "items", "metadata",
+)  # fmt: skip
+_ORDER_CHANGES = attrgetter(
+    "client_id", "order_id", "status", "money", "fulfillment_id", "attempts", "rounds", "reason",
+    "detail", "correlation_id", "event_id", "headers", "updated_at",
+)  # fmt: skip
 
 
 def _write_buckets(connection: Connection, book: Book) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ledger.book import Book, Transaction, Wallet
 from ledger.command import Command
+from ledger.order_state import OrderState
 from ledger.posting import AVAILABLE, PEER, Posting
 from ledger.refusal import Refusal
 
@@ -30,7 +31,7 @@ class Decision:
     refused. `balance` and `held` are then the client's, None without a wallet. `peer_held` is the
     counterparty's held balance, None where no money reached or left one. `rest` is the row of what
     a capture released, which stands before the capture's own. `wallets`, `recent` (newest first)
-    and `next_before` answer a query.
+    and `next_before` answer a query, `order` one about an order.
     """
 
     command: Command
@@ -44,6 +45,7 @@ class Decision:
     wallets: list[WalletState] | None = None
     recent: list[Transaction] | None = None
     next_before: int | None = None
+    order: OrderState | None = None
 
 
 def refuse(command: Command, book: Book, refusal: Refusal) -> Decision:
@@ -112,14 +114,17 @@ def journal_row(
         command.to_client_id,
         command.merchant_id,
         command.hold_id,
+        command.order_id,
         command.original_command_id,
         _before(after, command.amount_minor, posting),
         after,
         None if wallet is None else wallet.held or 0,
+        None if wallet is None else wallet.escrow,
         None if peer is None else peer.available,
         command.reference,
         command.description,
         command.metadata,
+        None,
         source.topic,
         source.partition,
         source.offset,

@@ -51,7 +51,13 @@ HOLD = Posting(AVAILABLE, HELD)
 CAPTURE = Posting(HELD, REVENUE)
 RELEASE = Posting(HELD, AVAILABLE)
 
+# Movements of an order: paid, fulfilled, and given back when it is cancelled or has failed.
+PLACE = Posting(AVAILABLE, ESCROW)
+COMPLETE = Posting(ESCROW, REVENUE)
+GIVE_BACK = Posting(ESCROW, AVAILABLE)
+
 # Types whose money a refund takes back along the way it went; a transfer's only where the operator
-# allows it, since it takes from the recipient.
-REFUNDABLE = frozenset({"spend", "payment", "debit", "withdraw", "capture"})
+# allows it, since it takes from the recipient; an order's once it is completed.
+REFUNDABLE = frozenset({"spend", "payment", "debit", "withdraw", "capture", "place_order"})
 REFUNDABLE_TRANSFER = "transfer"
+REFUNDABLE_ORDER = "place_order"

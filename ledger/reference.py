@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ledger.book import Book, Hold, Transaction, Wallet
+from ledger.book import Book, Hold, Order, Transaction, Wallet
 from ledger.command import Command
 from ledger.money import parse_text
 from ledger.outcome import CLIENT_NOT_FOUND, check_wallet
@@ -10,7 +10,7 @@ from ledger.refusal import Refusal
 from ledger.rule import Rules
 
 
-def check_currency(command: Command, earlier: Hold | Transaction | None) -> Refusal | None:
+def check_currency(command: Command, earlier: Hold | Order | Transaction | None) -> Refusal | None:
     """Whether a given currency is the earlier one's."""
     if earlier is None or command.currency in (None, earlier.currency):
         return None

@@ -6,7 +6,15 @@ from ledger.book import Book, Transaction, Wallet
 from ledger.command import Command
 from ledger.money import AMOUNT_MINOR_MAX
 from ledger.outcome import BALANCE_LIMIT, WALLET_FROZEN, Decision, keep, refuse
-from ledger.posting import AVAILABLE, PEER, REFUNDABLE, REFUNDABLE_TRANSFER, Posting
+from ledger.posting import (
+    AVAILABLE,
+    PEER,
+    REFUNDABLE,
+    REFUNDABLE_ORDER,
+    REFUNDABLE_TRANSFER,
+    REVENUE,
+    Posting,
+)
 from ledger.reference import check_client, check_currency, read_amount
 from ledger.refusal import Refusal
 from ledger.rule import Rules
@@ -27,7 +35,7 @@ def refund(command: Command, book: Book, rules: Rules) -> Decision:
     peer = _peer(original, book) if rules.transfer_refund else None
     refusal = check_client(command, book, wallet, takes=False) or _check_peer(peer)
     if refusal is None:
-        refusal = _check_original(original, peer, rules)
+        refusal = _check_original(original, peer, rules) or _check_order(original, book)
     if refusal is not None or original is None or wallet is None:
         return refuse(command, book, refusal or _TRANSACTION_NOT_FOUND)
     return _give_back(command, book, original, wallet, peer)
@@ -48,12 +56,14 @@ def _give_back(
         if peer.available < amount:
             return refuse(command, book, _PEER_FUNDS)
         peer.move(-amount, book.now)
-    posting = Posting(str(original.credit_kind), AVAILABLE)
+    # An order's payment went to escrow first, and from there where it is taken from now.
+    receiver = REVENUE if original.type == REFUNDABLE_ORDER else str(original.credit_kind)
+    posting = Posting(receiver, AVAILABLE)
     wallet.post(posting, amount, book.now)
     book.refunded[key] = refunded + amount
     command = replace(
         command, amount_minor=amount, merchant_id=original.merchant_id,
-        to_client_id=original.counterparty,
+        to_client_id=original.counterparty, order_id=original.order_id,
     )  # fmt: skip
     return keep(command, book, wallet, posting=posting, peer=peer)
 
@@ -86,6 +96,17 @@ def _check_original(
     return _TRANSACTION_NOT_FOUND if original.credit_kind == PEER and peer is None else None
 
 
+def _check_order(original: Transaction | None, book: Book) -> Refusal | None:
+    """Of an order only the completed one is refunded; its money is given back otherwise."""
+    if original is None or original.type != REFUNDABLE_ORDER:
+        return None
+    order = book.orders.get((original.client_id, original.order_id or ""))
+    # Placed by another batch between our locks and our look at it: this refund came first, then.
+    if order is None:
+        return _TRANSACTION_NOT_FOUND
+    return None if order.status == "completed" else _ORDER_NOT_COMPLETED
+
+
 _PEER_FROZEN = Refusal(WALLET_FROZEN.reason, "No money can be taken back from the recipient.")
 _PEER_CLOSED = Refusal("recipient_not_found", "No money can be taken back from the recipient.")
 _PEER_FUNDS = Refusal("insufficient_funds", "The amount can't be taken back from the recipient.")
@@ -93,4 +114,7 @@ _TRANSACTION_NOT_FOUND = Refusal(
     "transaction_not_found", "The client has no command of this original_command_id."
 )
 _NOT_REFUNDABLE = Refusal("not_refundable", "What this command did can't be refunded.")
+_ORDER_NOT_COMPLETED = Refusal(
+    "not_refundable", "Only a completed order is refunded; see cancel_order for others."
+)
 _EXCEEDS_ORIGINAL = Refusal("exceeds_original", "The amount is more than is left to refund.")

@@ -90,6 +90,26 @@ CHECKS: Final = (
         "Money in escrow is that of pending orders, and of failed ones that keep it.",
         by_client=("escrow",),
     ),
+    Check(
+        "orders",
+        "Each order's journal has its amount where its status says: escrow, revenue or the wallet.",
+        by_client=("orders",),
+    ),
+    Check(
+        "jobs",
+        "Each pending order has a job for its fulfillment, and no other order has one.",
+        by_client=("jobs",),
+    ),
+    Check(
+        "refunds",
+        "No more is refunded of a movement than it took.",
+        by_client=("refunds",),
+    ),
+    Check(
+        "sides",
+        "No wallet counts more held and escrow accounts than it has.",
+        by_client=("sides",),
+    ),
     Check("versions", "Each wallet's version is 1 or more.", by_client=("versions",)),
     Check(
         "sources",

@@ -23,6 +23,12 @@ it. libpq's own `PG*` variables count where `DATABASE_URL` is not set.
 _GROUPS = (
     ("Kafka", lambda variable: variable.startswith("KAFKA_")),
     ("PostgreSQL", lambda variable: variable.endswith("DATABASE_URL")),
+    (
+        "Orders",
+        lambda variable: variable.startswith(
+            ("FULFILLMENT_", "WALLET_FULFILLMENT_", "WALLET_BREAKER_", "WALLET_ORDER_")
+        ),
+    ),
     ("The wallet's own", lambda variable: variable.startswith("WALLET_")),
     ("Others", lambda _variable: True),
 )

@@ -11,7 +11,8 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from consumers.worker import Worker
-from ops.metrics import Postgres, RelayMetrics, WorkerMetrics
+from ops.metrics import FulfillmentMetrics, Postgres, RelayMetrics, WorkerMetrics
+from producers.fulfillment import Fulfillment
 from producers.relay import Relay
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ class Monitor:
         self._database_url = database_url
         self._books_check_interval_s = books_check_interval_s
         self._stopped = threading.Event()
-        self._subject: Worker | Relay | None = None
+        self._subject: Worker | Relay | Fulfillment | None = None
         self._registry = CollectorRegistry()
 
     def watch_worker(self, worker: Worker) -> None:
@@ -45,6 +46,11 @@ class Monitor:
         if self._books_check_interval_s is not None:
             args = (metrics, self._books_check_interval_s)
             threading.Thread(target=self._check_books, args=args, daemon=True).start()
+
+    def watch_fulfillment(self, fulfillment: Fulfillment) -> None:
+        """Tell of this fulfillment process from now on."""
+        self._registry = FulfillmentMetrics(fulfillment, self.postgres).registry
+        self._subject = fulfillment
 
     def fault(self) -> str | None:
         """Why the process should be started again; None while its loop comes round."""
@@ -63,7 +69,7 @@ class Monitor:
             return "waiting for PostgreSQL or Kafka"
         if self.postgres.outbox() is None:
             return "PostgreSQL does not answer"
-        if isinstance(subject, Worker):
+        if isinstance(subject, Worker | Fulfillment):
             return subject.trouble
         return "the relay has not taken its place yet" if subject.is_owner is None else None
 

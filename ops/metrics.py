@@ -29,6 +29,7 @@ from consumers.worker import Worker
 from ledger.backlog import read_figures
 from ledger.database import connect
 from ledger.verification import UnsettledError, verify
+from producers.fulfillment import Fulfillment
 from producers.relay import Relay, RelayReport
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ class Figure(NamedTuple):
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
-    process: Literal["worker", "relay", "both"]
+    process: Literal["worker", "relay", "both", "fulfillment", "all"]
     meaning: str
 
 
@@ -156,18 +157,48 @@ BOOKS_CHECKED: Final = Figure(
     "relay",
     "When the newest check of the books ended, in Unix time.",
 )
+FULFILLMENT_REQUESTS: Final = Figure(
+    "wallet_fulfillment_requests_total",
+    "counter",
+    ("code",),
+    "fulfillment",
+    "Calls to the fulfillment API by HTTP status, or by what came in its place: timeout, "
+    "no connection, connection lost.",
+)
+ORDERS_SETTLED: Final = Figure(
+    "wallet_orders_settled_total",
+    "counter",
+    ("status",),
+    "fulfillment",
+    "Orders by how their fulfillment ended: completed or failed.",
+)
+LEASES_LOST: Final = Figure(
+    "wallet_fulfillment_leases_lost_total",
+    "counter",
+    (),
+    "fulfillment",
+    "Calls whose lease had ended before what they came to could be written.",
+)
+BREAKER_STATE: Final = Figure(
+    "wallet_breaker_state",
+    "gauge",
+    (),
+    "fulfillment",
+    "The circuit breaker of all processes: 0 closed, 1 closed and ramping up, 2 open.",
+)
 POSTGRES_UP: Final = Figure(
     "wallet_postgres_up",
     "gauge",
     (),
-    "both",
+    "all",
     "1 where PostgreSQL has just answered this process, else 0.",
 )
 
 FIGURES: Final = (
     RECORDS, BATCH_DURATION, END_TO_END, CONSUMER_LAG, FENCED, MISPLACED, TOPICS_STOPPED,
     OUTBOX_PENDING, OUTBOX_OLDEST, PUBLISHED, TRANSACTION_DURATION, OWNER, TAKEOVERS, ABORTED,
-    MISMATCHES, IMBALANCE, BOOKS_CHECKED, POSTGRES_UP,
+    MISMATCHES, IMBALANCE, BOOKS_CHECKED, FULFILLMENT_REQUESTS, ORDERS_SETTLED, LEASES_LOST,
+    BREAKER_STATE, POSTGRES_UP,
 )  # fmt: skip
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -295,6 +326,28 @@ class RelayMetrics(Collector):
         age = datetime.now(UTC) - report.oldest_at
         self._end_to_end.observe(max(0.0, age.total_seconds()))
         self._transactions.observe(report.duration_s)
+
+
+class FulfillmentMetrics(Collector):
+    """A fulfillment process's figures, in a registry of their own."""
+
+    def __init__(self, fulfillment: Fulfillment, postgres: Postgres) -> None:
+        self.registry = _registry()
+        self._fulfillment = fulfillment
+        self._postgres = postgres
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """What is read when somebody looks; of a breaker not yet read nothing is said."""
+        stats, breaker = self._fulfillment.stats, self._fulfillment.breaker_state
+        calls = sorted(stats.calls.items())
+        yield _family(FULFILLMENT_REQUESTS, [((code,), float(n)) for code, n in calls])
+        ends = (("completed", stats.completed), ("failed", stats.failed))
+        yield _family(ORDERS_SETTLED, [((status,), float(n)) for status, n in ends])
+        yield _single(LEASES_LOST, stats.lost)
+        if breaker is not None:
+            yield _single(BREAKER_STATE, breaker)
+        yield _single(POSTGRES_UP, self._postgres.outbox() is not None)
 
 
 def _registry() -> CollectorRegistry:

@@ -1,11 +1,13 @@
 """Where the workers stand in their input topics: Postgres's positions beside the broker's logs."""
 
+import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
+    KafkaError,
     KafkaException,
     TopicPartition,
 )
@@ -25,6 +27,14 @@ Key = tuple[str, int]
 # The markers of upstream transactions are offsets, too. So many offsets at a log's end are looked
 # through for records; more of them are worth showing whatever they are.
 _MARKERS_MAX = 100
+# A new broker's answers while it makes the topic that groups are kept in.
+_NOT_YET: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 
 
 class PartitionState(NamedTuple):
@@ -120,10 +130,21 @@ def committed_offsets(settings: Settings, keys: Sequence[Key]) -> dict[Key, int]
         }
     )
     try:
-        found = consumer.committed([TopicPartition(*key) for key in keys], topic.ASK_TIMEOUT_S)
+        found = _committed(consumer, [TopicPartition(*key) for key in keys])
     finally:
         consumer.close()
     return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    deadline_s = time.monotonic() + topic.ASK_TIMEOUT_S
+    while True:
+        try:
+            return consumer.committed(partitions, topic.ASK_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.1)
 
 
 def group_state(client: AdminClient, group_id: str) -> str | None:

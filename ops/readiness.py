@@ -34,15 +34,25 @@ def wait_until_ready(settings: Settings, database_url: str, stop: threading.Even
     Raises MissingError for migrations or topics, PartitionCountError where a topic has another
     number of partitions than the settings.
     """
-    missing = _wait("PostgreSQL", lambda: pending(database_url), stop)
-    if missing is None:
+    if not wait_for_schema(database_url, stop):
         return False
-    check_migrations(missing)
     client = topic.admin_client(settings)
     counts = _wait("Kafka", lambda: topic.partition_counts(client, _PATIENCE_S), stop)
     if counts is None:
         return False
     check_topics(settings, counts)
+    return True
+
+
+def wait_for_schema(database_url: str, stop: threading.Event) -> bool:
+    """Wait for PostgreSQL alone, then check its schema; False if `stop` came first.
+
+    Raises MissingError where the database lacks migrations.
+    """
+    missing = _wait("PostgreSQL", lambda: pending(database_url), stop)
+    if missing is None:
+        return False
+    check_migrations(missing)
     return True
 
 

@@ -113,22 +113,38 @@ class QueryResult(_Answer):
 
 
 class _OrderAnswer(_Out):
-    command_id: OutCommandId | None
-    source: InputPlace | None
+    command_id: OutCommandId | None = Field(description="null on an order's later changes")
+    source: InputPlace | None = Field(description="null on an order's later changes")
     order_id: OutCommandId | None
     client_id: OutClientId
-    status: Literal["pending", "completed", "failed", "cancelled"] | None
+    status: Literal["pending", "completed", "failed", "cancelled"] | None = Field(
+        description="the order's, null without an order"
+    )
     amount: OutAmount | None
     currency: OutCurrency | None
-    fulfillment_id: str | None
-    attempts: int | None
-    refunded: bool | None
-    reason: str | None
-    detail: str | None
-    duplicate: bool
+    fulfillment_id: str | None = Field(description="the fulfillment API's id, once completed")
+    attempts: int | None = Field(description="calls to the fulfillment API so far, of all rounds")
+    refunded: OutAmount | None = Field(
+        description="what of the amount is back in the wallet: after a failure, a cancellation or "
+        "refunds of a completed order"
+    )
+    reason: str | None = Field(
+        description="a reason code: why the request was refused, else why the order failed"
+    )
+    detail: str | None = Field(description="one sentence for a person, null without a reason")
+    duplicate: bool = Field(description="whether an earlier outcome is repeated")
     balance_after: OutAmount | None
-    created_at: OutMoment | None
-    updated_at: OutMoment | None
+    created_at: OutMoment | None = Field(description="the order's")
+    updated_at: OutMoment | None = Field(description="the order's last change of status")
+
+
+class OrderAnswer(_OrderAnswer):
+    """An order as a request, or its fulfillment, left it; or as a get_order found it."""
+
+    event: Literal[
+        "order_placed", "order_completed", "order_failed", "order_cancelled", "order_retried",
+        "order_details",
+    ]  # fmt: skip
 
 
 class RequestRejected(_OrderAnswer):
@@ -154,9 +170,13 @@ class WalletBalance(_Out):
 
 
 WalletResult = Annotated[CommandResult | QueryResult, Field(discriminator="status")]
-OrderResult = Annotated[RequestRejected | WalletDetailsAnswer, Field(discriminator="event")]
+OrderResult = Annotated[
+    OrderAnswer | RequestRejected | WalletDetailsAnswer, Field(discriminator="event")
+]
 
 # One per output topic whose records are JSON: the shape its values have.
 WALLET_RESULT_SHAPE: TypeAdapter[CommandResult | QueryResult] = TypeAdapter(WalletResult)
-ORDER_RESULT_SHAPE: TypeAdapter[RequestRejected | WalletDetailsAnswer] = TypeAdapter(OrderResult)
+ORDER_RESULT_SHAPE: TypeAdapter[OrderAnswer | RequestRejected | WalletDetailsAnswer] = TypeAdapter(
+    OrderResult
+)
 WALLET_BALANCE_SHAPE = TypeAdapter(WalletBalance)

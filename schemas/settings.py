@@ -14,6 +14,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from schemas import setting_rule as rule
+
 
 class SettingsError(Exception):
     """The environment can't be used. `mistakes` holds one sentence each, never a secret."""
@@ -23,28 +25,7 @@ class SettingsError(Exception):
         super().__init__("the settings can't be used:\n" + "\n".join(f"- {m}" for m in mistakes))
 
 
-def _libpq(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text.startswith(("postgresql://", "postgres://")) and "=" not in text:
-        raise ValueError("it is no connection string of libpq's")
-    return value
-
-
-_PERIODS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000, "day": 86_400_000}
-_RATE = re.compile(r"([1-9][0-9]{0,8})/(s|min|h|day)")
-
-
-def _rate(value: object) -> object:
-    """`100/min` as (100, 60000): a number, and a period in milliseconds."""
-    if not isinstance(value, str):
-        return value
-    found = _RATE.fullmatch(value)
-    if found is None:
-        raise ValueError("it is no rate")
-    return int(found[1]), _PERIODS_MS[found[2]]
-
-
-_DatabaseUrl = Annotated[SecretStr, AfterValidator(_libpq)]
+_DatabaseUrl = Annotated[SecretStr, AfterValidator(rule.libpq)]
 
 
 class Settings(BaseSettings):
@@ -155,11 +136,74 @@ class Settings(BaseSettings):
         description="Whether a transfer can be refunded, which takes from its recipient: "
         "true or false.",
     )
-    rate_limit: Annotated[tuple[int, int] | None, BeforeValidator(_rate)] = Field(
+    rate_limit: Annotated[tuple[int, int] | None, BeforeValidator(rule.rate)] = Field(
         None,
         validation_alias="WALLET_RATE_LIMIT",
         description="How many commands of one client a topic takes, such as 100/min: a number and "
         "s, min, h or day. Default: any number.",
+    )
+    order_failure: Literal["refund", "keep"] = Field(
+        "refund",
+        validation_alias="WALLET_ORDER_FAILURE",
+        description="What becomes of a failed order's money: refund (back to the wallet) or keep "
+        "(in escrow, until retry_order or cancel_order).",
+    )
+    fulfillment_url: Annotated[SecretStr, AfterValidator(rule.http_url)] | None = Field(
+        None,
+        validation_alias="FULFILLMENT_URL",
+        description="Where orders are sent: http://host/path or https://host/path, with "
+        "user:password@ before the host where the service asks for it. Without it no order is "
+        "fulfilled, and `wallet run all` runs no fulfillment process.",
+    )
+    fulfillment_concurrency: int = Field(
+        64,
+        validation_alias="WALLET_FULFILLMENT_CONCURRENCY",
+        ge=1,
+        le=1_000,
+        description="How many orders a fulfillment process sends at the same time, 1 to 1000.",
+    )
+    fulfillment_timeout_s: float = Field(
+        5.0,
+        validation_alias="WALLET_FULFILLMENT_TIMEOUT_S",
+        ge=0.1,
+        le=60,
+        allow_inf_nan=False,
+        description="How long a call may take from its beginning to its end, 0.1 to 60 seconds. "
+        "Three times as long an order of a killed process waits for another one.",
+    )
+    fulfillment_attempts: int = Field(
+        3,
+        validation_alias="WALLET_FULFILLMENT_ATTEMPTS",
+        ge=1,
+        le=100,
+        description="After how many failed attempts an order has failed, 1 to 100.",
+    )
+    fulfillment_backoff_s: float = Field(
+        0.5,
+        validation_alias="WALLET_FULFILLMENT_BACKOFF_S",
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="The longest wait before an order's second attempt, 0 to 60 seconds; it "
+        "doubles with each further one, up to 60.",
+    )
+    breaker_probe_s: float = Field(
+        1.0,
+        validation_alias="WALLET_BREAKER_PROBE_S",
+        ge=0.01,
+        le=3_600,
+        allow_inf_nan=False,
+        description="The time between two probes while the circuit breaker is open, 0.01 to 3600 "
+        "seconds.",
+    )
+    breaker_ramp_s: float = Field(
+        30.0,
+        validation_alias="WALLET_BREAKER_RAMP_S",
+        ge=0,
+        le=3_600,
+        allow_inf_nan=False,
+        description="For how long orders are sent at a rising rate after the breaker has closed, "
+        "0 to 3600 seconds.",
     )
     group_protocol: Literal["classic", "consumer"] = Field(
         "classic",
@@ -226,9 +270,10 @@ class Settings(BaseSettings):
         None,
         validation_alias="WALLET_METRICS_PORT",
         ge=1,
-        le=65_534,
-        description="The port of /livez, /readyz and /metrics, 1 to 65534; of `wallet run all` "
-        "the worker takes it, the relay the next one. Default: none is opened.",
+        le=65_533,
+        description="The port of /livez, /readyz and /metrics, 1 to 65533; of `wallet run all` "
+        "the worker takes it, the relay the next one, fulfillment the one after that. "
+        "Default: none is opened.",
     )
     books_check_interval_s: int | None = Field(
         None,
@@ -300,8 +345,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     mistakes = list(_unknown_variables(environ))
     given, unreadable = _with_secret_files(environ)
     mistakes += unreadable
-    mistakes += _unfitting_connection(given)
-    given.setdefault("WALLET_DATA_DIR", str(_data_dir(environ)))
+    mistakes += rule.unfitting_connection(given)
+    given.setdefault("WALLET_DATA_DIR", str(rule.data_dir(environ)))
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
@@ -340,33 +385,6 @@ def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list
             why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
             mistakes.append(f"{variable}_FILE={path!r} can't be read: {why}")
     return given, mistakes
-
-
-def _unfitting_connection(given: Mapping[str, str]) -> Iterator[str]:
-    """Settings of the connection to Kafka that do not go together."""
-    protocol = given.get("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
-    sasl = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
-    for variable in sasl:
-        if protocol.startswith("SASL_") and variable not in given:
-            yield f"{variable} is not set: KAFKA_SECURITY_PROTOCOL={protocol} needs it"
-    for variable in sorted(given):
-        kind = next((k for k in ("SASL", "SSL") if variable.startswith(f"KAFKA_{k}_")), None)
-        if kind is not None and kind not in protocol.split("_"):
-            yield (
-                f"{variable} has no effect with KAFKA_SECURITY_PROTOCOL={protocol}: "
-                f"unset it, or choose a protocol with {kind}"
-            )
-    pair = ("KAFKA_SSL_CERTIFICATE_LOCATION", "KAFKA_SSL_KEY_LOCATION")
-    if sum(variable in given for variable in pair) == 1:
-        yield f"{pair[0]} and {pair[1]} go together: both or neither are right"
-
-
-def _data_dir(environ: Mapping[str, str]) -> Path:
-    """The XDG base directory specification's place for a user's data."""
-    xdg = environ.get("XDG_DATA_HOME", "")
-    if Path(xdg).is_absolute():
-        return Path(xdg) / "wallet"
-    return Path(environ.get("HOME") or Path.home()) / ".local" / "share" / "wallet"
 
 
 def _mistake(variable: str, message: str, given: Mapping[str, str]) -> str:

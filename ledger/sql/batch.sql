@@ -5,7 +5,7 @@
 -- citus: FOR UPDATE over several shards is refused there; this statement is the one to exchange.
 -- Nothing but one unnest() may stand beside the accounts here: with a UNION ALL of two, an account that another batch was
 -- just changing was waited for and then left out (seen: its row was missing, and the wallet was to be opened again).
-SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, a.updated_at
+SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, a.updated_at, a.sides
 FROM unnest(%s::text[], %s::text[]) AS k (client_id, currency)
 JOIN accounts AS a ON a.client_id = k.client_id AND a.currency = coalesce(k.currency, a.currency)
 ORDER BY a.client_id, a.currency, a.kind
@@ -21,9 +21,10 @@ WHERE t.credit_kind = 'peer'
 -- name: known_commands
 -- Runs after the locks are held, so that it sees what a batch before it has committed.
 SELECT t.client_id, t.command_id, t.id, t.type, t.status, t.reason, t.detail, t.fingerprint, t.currency, t.amount,
-       t.debit_kind, t.credit_kind, t.counterparty, t.merchant_id, t.hold_id, t.original_command_id,
-       t.balance_before, t.balance_after, t.held_after, t.peer_balance_after, t.reference, t.description, t.metadata::text, t.source_topic, t.source_partition,
-       t.source_offset, t.upstream_occurred_at, t.created_at
+       t.debit_kind, t.credit_kind, t.counterparty, t.merchant_id, t.hold_id, t.order_id, t.original_command_id,
+       t.balance_before, t.balance_after, t.held_after, t.escrow_after, t.peer_balance_after, t.reference, t.description,
+       t.metadata::text, t.order_state::text, t.source_topic, t.source_partition, t.source_offset, t.upstream_occurred_at,
+       t.created_at
 FROM unnest(%s::text[], %s::text[]) AS k (client_id, command_id)
 JOIN transactions AS t ON t.client_id = k.client_id AND t.command_id = k.command_id
 
@@ -42,6 +43,27 @@ CROSS JOIN LATERAL (SELECT sum(t.amount)::bigint AS amount FROM transactions AS 
                     WHERE t.client_id = k.client_id AND t.original_command_id = k.command_id
                       AND t.original_command_id IS NOT NULL AND t.debit_kind IS NOT NULL) AS r
 WHERE r.amount IS NOT NULL
+
+-- name: lock_jobs
+-- After the accounts, which whoever ends a job has locked, too; a lease takes this lock alone. One of a cancellation and a
+-- lease comes first, and the other sees it.
+SELECT 1
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, order_id)
+JOIN fulfillments AS f ON f.client_id = k.client_id AND f.order_id = k.order_id
+ORDER BY f.client_id, f.order_id
+FOR UPDATE OF f
+
+-- name: orders
+-- An order changes only under the lock of its wallet; a job ends under it, too, and is leased without.
+SELECT o.client_id, o.order_id, o.command_id, o.currency, o.amount, o.status, o.money, o.fulfillment_id, o.attempts, o.rounds,
+       o.reason, o.detail, o.correlation_id, o.event_id, o.headers, o.created_at, o.updated_at,
+       f.lease_token, f.leased_until IS NOT NULL, f.attempts_made,
+       CASE WHEN o.status = 'completed' THEN (SELECT sum(t.amount)::bigint FROM transactions AS t
+            WHERE t.client_id = o.client_id AND t.original_command_id = o.command_id
+              AND t.original_command_id IS NOT NULL AND t.debit_kind IS NOT NULL) END
+FROM unnest(%s::text[], %s::text[]) AS k (client_id, order_id)
+JOIN orders AS o ON o.client_id = k.client_id AND o.order_id = k.order_id
+LEFT JOIN fulfillments AS f ON f.client_id = o.client_id AND f.order_id = o.order_id
 
 -- name: lock_buckets
 SELECT b.client_id, b.topic, b.level, b.filled_at_ms
@@ -70,9 +92,10 @@ WHERE c.email IS NOT NULL AND lower(c.email) = ANY (%s::text[]) OR c.phone IS NO
 -- What queries will show: newest first, sent and received.
 SELECT k.client_id, k.currency, k.before_id,
        t.client_id, t.command_id, t.id, t.type, t.status, t.reason, t.detail, t.fingerprint, t.currency, t.amount,
-       t.debit_kind, t.credit_kind, t.counterparty, t.merchant_id, t.hold_id, t.original_command_id,
-       t.balance_before, t.balance_after, t.held_after, t.peer_balance_after, t.reference, t.description, t.metadata::text, t.source_topic, t.source_partition,
-       t.source_offset, t.upstream_occurred_at, t.created_at
+       t.debit_kind, t.credit_kind, t.counterparty, t.merchant_id, t.hold_id, t.order_id, t.original_command_id,
+       t.balance_before, t.balance_after, t.held_after, t.escrow_after, t.peer_balance_after, t.reference, t.description,
+       t.metadata::text, t.order_state::text, t.source_topic, t.source_partition, t.source_offset, t.upstream_occurred_at,
+       t.created_at
 FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::integer[]) AS k (client_id, currency, before_id, page_size)
 CROSS JOIN LATERAL history_page(k.client_id, k.currency, k.before_id, k.page_size) AS t
 ORDER BY t.id DESC
@@ -91,18 +114,18 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[]) A
 WHERE c.client_id = p.client_id
 
 -- name: insert_accounts
-INSERT INTO accounts (client_id, currency, kind, balance, status, version, created_at, updated_at)
-SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, n.now, n.now
+INSERT INTO accounts (client_id, currency, kind, balance, status, version, sides, created_at, updated_at)
+SELECT a.client_id, a.currency, a.kind, a.balance, a.status, a.version, a.sides, n.now, n.now
 FROM (SELECT %s::timestamptz AS now) AS n
-CROSS JOIN unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
-    AS a (client_id, currency, kind, balance, status, version)
+CROSS JOIN unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::smallint[])
+    AS a (client_id, currency, kind, balance, status, version, sides)
 ORDER BY a.client_id, a.currency, a.kind
 
 -- name: update_accounts
 UPDATE accounts AS a
-SET balance = n.balance, status = n.status, version = n.version, updated_at = %s::timestamptz
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
-    AS n (client_id, currency, kind, balance, status, version)
+SET balance = n.balance, status = n.status, version = n.version, sides = n.sides, updated_at = %s::timestamptz
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::smallint[])
+    AS n (client_id, currency, kind, balance, status, version, sides)
 WHERE a.client_id = n.client_id AND a.currency = n.currency AND a.kind = n.kind
 
 -- name: insert_holds
@@ -122,6 +145,44 @@ SET status = s.status, settled_at = s.settled_at
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[]) AS s (client_id, hold_id, status, settled_at)
 WHERE h.client_id = s.client_id AND h.hold_id = s.hold_id
 
+-- name: insert_orders
+INSERT INTO orders (client_id, order_id, command_id, currency, amount, status, money, fulfillment_id, attempts, rounds,
+                    reason, detail, correlation_id, event_id, headers, created_at, updated_at,
+                    reference, description, items, metadata)
+SELECT o.client_id, o.order_id, o.command_id, o.currency, o.amount, o.status, o.money, o.fulfillment_id, o.attempts, o.rounds,
+       o.reason, o.detail, o.correlation_id, o.event_id, o.headers, o.created_at, o.updated_at,
+       o.reference, o.description, o.items::json, o.metadata::json
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[],
+            %s::integer[], %s::integer[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[],
+            %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[])
+    AS o (client_id, order_id, command_id, currency, amount, status, money, fulfillment_id, attempts, rounds,
+          reason, detail, correlation_id, event_id, headers, created_at, updated_at,
+          reference, description, items, metadata)
+ORDER BY o.client_id, o.order_id
+
+-- name: update_orders
+UPDATE orders AS o
+SET status = n.status, money = n.money, fulfillment_id = n.fulfillment_id, attempts = n.attempts, rounds = n.rounds,
+    reason = n.reason, detail = n.detail, correlation_id = n.correlation_id, event_id = n.event_id, headers = n.headers,
+    updated_at = n.updated_at
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::integer[], %s::integer[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::bytea[], %s::timestamptz[])
+    AS n (client_id, order_id, status, money, fulfillment_id, attempts, rounds, reason, detail, correlation_id, event_id,
+          headers, updated_at)
+WHERE o.client_id = n.client_id AND o.order_id = n.order_id
+
+-- name: insert_jobs
+INSERT INTO fulfillments (client_id, order_id, due_at)
+SELECT j.client_id, j.order_id, n.now
+FROM (SELECT %s::timestamptz AS now) AS n
+CROSS JOIN unnest(%s::text[], %s::text[]) AS j (client_id, order_id)
+ORDER BY j.client_id, j.order_id
+
+-- name: delete_jobs
+DELETE FROM fulfillments AS f
+USING unnest(%s::text[], %s::text[]) AS j (client_id, order_id)
+WHERE f.client_id = j.client_id AND f.order_id = j.order_id
+
 -- name: write_buckets
 INSERT INTO rate_buckets AS b (client_id, topic, level, filled_at_ms)
 SELECT n.client_id, n.topic, n.level, n.filled_at_ms
@@ -138,9 +199,9 @@ ORDER BY expires_at LIMIT %s
 
 -- name: copy_transactions
 COPY transactions (client_id, command_id, id, type, status, reason, detail, fingerprint, currency, amount,
-                   debit_kind, credit_kind, counterparty, merchant_id, hold_id, original_command_id,
-                   balance_before, balance_after, held_after, peer_balance_after, reference, description, metadata, source_topic, source_partition,
-                   source_offset, upstream_occurred_at, created_at)
+                   debit_kind, credit_kind, counterparty, merchant_id, hold_id, order_id, original_command_id,
+                   balance_before, balance_after, held_after, escrow_after, peer_balance_after, reference, description,
+                   metadata, order_state, source_topic, source_partition, source_offset, upstream_occurred_at, created_at)
 FROM STDIN (FORMAT binary)
 
 -- name: copy_outbox

@@ -46,9 +46,9 @@ ORDER BY a.currency
 
 -- name: history
 -- Rows that another client made are told from this one's side: what it received, and its own balances.
--- Movements that no command asked for by itself have ids with a `/`: the causing command stands before it, and an expiry
--- has none.
-SELECT t.id, CASE WHEN t.command_id NOT LIKE '%%/expired' THEN split_part(t.command_id, '/', 1) END,
+-- Movements that no command asked for by itself have ids with a `/`: a capture's rest has the capture's before it, all
+-- others (an expiry, an order's end) have no command.
+SELECT t.id, CASE WHEN t.command_id NOT LIKE '%%/%%' OR t.command_id LIKE '%%/rest' THEN split_part(t.command_id, '/', 1) END,
        CASE WHEN mine.is_own THEN t.type WHEN mine.receives THEN 'transfer_received' ELSE 'transfer_reversed' END,
        t.status, t.reason, t.currency, t.amount,
        CASE WHEN mine.is_own THEN t.balance_before

@@ -152,6 +152,50 @@ FULL JOIN (SELECT client_id, currency, sum(amount) AS amount FROM orders
              AND client_id > %(after)s AND (%(up_to)s::text IS NULL OR client_id <= %(up_to)s)
            GROUP BY 1, 2) AS o USING (client_id, currency)
 
+-- name: orders
+-- What an order's own rows have moved into escrow and on to revenue is what its status says. Refunds take from revenue
+-- later, and are counted by their own check.
+SELECT client_id, order_id, o.status, o.money, o.amount, coalesce(m.escrow, 0) AS in_escrow, coalesce(m.revenue, 0) AS in_revenue,
+       (o.status, o.money) IN (('pending', 'escrow'), ('completed', 'revenue'), ('failed', 'escrow'), ('failed', 'wallet'),
+                               ('cancelled', 'wallet'))
+       AND coalesce(m.escrow, 0) = CASE o.money WHEN 'escrow' THEN o.amount ELSE 0 END
+       AND coalesce(m.revenue, 0) = CASE o.money WHEN 'revenue' THEN o.amount ELSE 0 END AS ok
+FROM (SELECT client_id, order_id, status, money, amount FROM orders
+      WHERE client_id > %(after)s AND (%(up_to)s::text IS NULL OR client_id <= %(up_to)s)) AS o
+FULL JOIN (SELECT t.client_id, t.order_id,
+                  sum(CASE 'escrow' WHEN t.credit_kind THEN t.amount WHEN t.debit_kind THEN -t.amount ELSE 0 END) AS escrow,
+                  sum(CASE t.credit_kind WHEN 'revenue' THEN t.amount ELSE 0 END) AS revenue
+           FROM transactions AS t
+           WHERE t.client_id > %(after)s AND (%(up_to)s::text IS NULL OR t.client_id <= %(up_to)s)
+             AND t.order_id IS NOT NULL AND t.debit_kind IS NOT NULL
+           GROUP BY 1, 2) AS m USING (client_id, order_id)
+
+-- name: jobs
+SELECT client_id, order_id, o.status, o.order_id IS NOT NULL AND f.order_id IS NOT NULL AS ok
+FROM (SELECT client_id, order_id, status FROM orders
+      WHERE status = 'pending' AND client_id > %(after)s AND (%(up_to)s::text IS NULL OR client_id <= %(up_to)s)) AS o
+FULL JOIN (SELECT client_id, order_id FROM fulfillments
+           WHERE client_id > %(after)s AND (%(up_to)s::text IS NULL OR client_id <= %(up_to)s)) AS f USING (client_id, order_id)
+
+-- name: refunds
+SELECT r.client_id, r.original_command_id, r.currency, r.amount AS refunded, t.amount AS original_amount,
+       t.status = 'applied' AND t.debit_kind IS NOT NULL AND t.currency = r.currency AND r.amount <= t.amount AS ok
+FROM (SELECT client_id, original_command_id, currency, sum(amount) AS amount FROM transactions
+      WHERE client_id > %(after)s AND (%(up_to)s::text IS NULL OR client_id <= %(up_to)s)
+        AND original_command_id IS NOT NULL AND debit_kind IS NOT NULL
+      GROUP BY 1, 2, 3) AS r
+LEFT JOIN transactions AS t ON t.client_id = r.client_id AND t.command_id = r.original_command_id
+
+-- name: sides
+-- One that counts too many would be read again and again. Too few is what a worker of an older release leaves, until the
+-- wallet changes again.
+SELECT client_id, currency, a.sides, coalesce(s.sides, 0) AS accounts, a.sides <= coalesce(s.sides, 0) AS ok
+FROM (SELECT client_id, currency, sides FROM accounts
+      WHERE kind = 'available' AND client_id > %(after)s AND (%(up_to)s::text IS NULL OR client_id <= %(up_to)s)) AS a
+LEFT JOIN (SELECT client_id, currency, count(*) AS sides FROM accounts
+           WHERE kind <> 'available' AND client_id > %(after)s AND (%(up_to)s::text IS NULL OR client_id <= %(up_to)s)
+           GROUP BY 1, 2) AS s USING (client_id, currency)
+
 -- name: versions
 SELECT a.client_id, a.currency, a.version, a.version >= 1 AS ok
 FROM accounts AS a

@@ -9,6 +9,7 @@ from typing import Any
 from ops.bench.baseline import run_baseline_relay, run_baseline_worker
 from ops.bench.load import run_load
 from ops.bench.reader import run_reader
+from ops.bench.stub import run_stub
 from ops.bench.worker import run_worker
 from ops.process import run_until_signalled
 from ops.telemetry import configure_logging
@@ -19,6 +20,7 @@ Role = Callable[[Settings, dict[str, Any], threading.Event], None]
 ROLES: dict[str, Role] = {
     "load": run_load,
     "reader": run_reader,
+    "stub": run_stub,
     "worker": run_worker,
     "baseline-worker": run_baseline_worker,
     "baseline-relay": run_baseline_relay,

@@ -54,9 +54,11 @@ class Crew:
         """Start a role of ops.bench under a name of its own."""
         self._start(name, ["ops.bench", role, json.dumps(arguments)])
 
-    def start_relay(self, name: str) -> None:
-        """Start the relay as it is deployed: `wallet run relay`."""
-        self._start(name, ["ops.cli", "run", "relay", "--bound"])
+    def start_deployed(self, role: str, **environ: str) -> None:
+        """Start a process as it is deployed, `wallet run ROLE`, under its role's name; `environ`
+        are further variables of its.
+        """
+        self._start(role, ["ops.cli", "run", role, "--bound"], environ)
 
     def pids(self) -> dict[str, int]:
         """The process ids of those that were not ended yet."""
@@ -97,14 +99,16 @@ class Crew:
             self._ended.discard(name)
         return {name: list(self._inboxes.pop(name, ())) for name in names}
 
-    def _start(self, name: str, module_and_arguments: list[str]) -> None:
+    def _start(
+        self, name: str, module_and_arguments: list[str], environ: Mapping[str, str] | None = None
+    ) -> None:
         process = subprocess.Popen(
             # -P: a folder `schemas` beside the caller must not be taken for ours.
             [sys.executable, "-P", "-m", *module_and_arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=self._environ,
+            env={**self._environ, **(environ or {})},
             start_new_session=True,
             text=True,
         )

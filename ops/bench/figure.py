@@ -92,7 +92,8 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that was measured. `mixed` and `baseline` are empty where they were left out.
+    """Everything that was measured. `mixed`, `baseline` and `orders` are empty where they were left
+    out; `orders` are by how long the fulfillment service took for each, in milliseconds.
 
     `load` are CPU seconds of the load generator per 1,000 commands, the mixed ones aside.
     """
@@ -100,6 +101,7 @@ class Figures:
     ours: Sequence[Round]
     mixed: Sequence[Round]
     baseline: Sequence[Round]
+    orders: Sequence[tuple[int, Round]]
     load_cpu_s_per_1000: float
     latency: Latency
     left_out: Sequence[str]

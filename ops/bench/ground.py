@@ -18,7 +18,7 @@ from ops.bench.baseline import SCHEMA
 from ops.bench.failure import BenchError
 from ops.cli.place import Place
 from schemas.settings import Settings, load_settings
-from schemas.topic import WALLET_COMMAND, WALLET_RESULT, Topics
+from schemas.topic import ORDER_REQUEST, ORDER_RESULT, WALLET_COMMAND, WALLET_RESULT, Topics
 
 # What would point the processes elsewhere, or have them refuse commands of the load.
 _NOT_THEIRS = frozenset(
@@ -49,6 +49,12 @@ class Ground:
     def result_topic(self) -> str:
         """What our relay writes."""
         return Topics(self.settings.topic_prefix).real(WALLET_RESULT)
+
+    @property
+    def order_topics(self) -> tuple[str, str]:
+        """Where orders are requested, and where it is told what became of them."""
+        topics = Topics(self.settings.topic_prefix)
+        return topics.real(ORDER_REQUEST), topics.real(ORDER_RESULT)
 
     @property
     def baseline_topics(self) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from schemas.settings import Settings
 
 # Begins the `kind` of commands of every type.
 MIXED: Final = "mixed-"
+# Begins the `kind` of orders.
+ORDERS: Final = "orders-"
 
 _FLUSH_TIMEOUT_S = 60.0
 _TELL_EVERY = 5_000
@@ -58,9 +60,11 @@ def run_load(settings: Settings, arguments: dict[str, Any], stop: Event) -> None
 
 
 def commands(kind: str, clients: int, count: int) -> Iterator[Command]:
-    """The commands of a kind: `seed`, one that begins with MIXED, or any other name."""
+    """The commands of a kind: `seed`, one that begins with MIXED or ORDERS, or any other name."""
     if kind == "seed":
         return seeds(clients)
+    if kind.startswith(ORDERS):
+        return orders(kind, clients, count)
     return mix_all(kind, clients, count) if kind.startswith(MIXED) else mix(kind, clients, count)
 
 
@@ -68,6 +72,14 @@ def seeds(clients: int) -> Iterator[Command]:
     """A first credit for each client, which makes it."""
     for i in range(clients):
         yield _command(f"client-{i}", f"seed-{i}", {"type": "credit", "amount": "1000.00"})
+
+
+def orders(kind: str, clients: int, count: int) -> Iterator[Command]:
+    """Orders of a few cents, so that nobody runs out of money; `kind` begins every id."""
+    rng = random.Random(kind)
+    for i in range(count):
+        fields = {"type": "place_order", "amount": f"0.0{rng.randrange(1, 6)}"}
+        yield _command(f"client-{rng.randrange(clients)}", f"{kind}-{i:09d}", fields)
 
 
 def mix(kind: str, clients: int, count: int) -> Iterator[Command]:

@@ -12,7 +12,7 @@ from ops.bench.crew import Crew, Message
 from ops.bench.failure import BenchError
 from ops.bench.figure import Figures, Latency, Round, StageTime
 from ops.bench.ground import Ground
-from ops.bench.load import MIXED
+from ops.bench.load import MIXED, ORDERS
 from ops.bench.progress import Progress
 from ops.bench.worker import STAGES
 
@@ -23,6 +23,8 @@ _POLL_S = 0.05
 _BASELINE_SHARE = 20
 _BASELINE_COUNT_MIN = 200
 _WARM_UP_S = 2
+# How long the fulfillment service of a round with orders takes for each call.
+_STUB_DELAYS_MS = (0, 50)
 
 _SETTLED = """
 SELECT coalesce(sum(results + duplicates + queries + dead_letters), 0),
@@ -35,8 +37,8 @@ FROM consumer_positions
 class Plan:
     """What to measure: `seconds` ends a round early, `baseline` has it compared.
 
-    `mixed` adds rounds of all types, for which `seconds` has to be None: what a round left behind
-    would be counted as the next one's.
+    `orders` is the number of a round of orders, 0 for none. `mixed` adds rounds of all types, for
+    which `seconds` has to be None: what a round left behind would be counted as the next one's.
     """
 
     commands: int
@@ -47,6 +49,7 @@ class Plan:
     workers: int
     baseline: bool
     mixed: bool
+    orders: int = 0
 
     @property
     def baseline_commands(self) -> int:
@@ -75,12 +78,14 @@ class Measurement:
                 mixed.append(self.sustain(f"all types, {turn} round", MIXED + turn))
             if plan.baseline:
                 theirs.append(self.sustain_baseline(f"baseline, {turn} round", turn))
+        orders = [(delay, self.complete(delay)) for delay in _STUB_DELAYS_MS if plan.orders]
         latency = self.pace()
         self.progress.begin("the books")
         return Figures(
             ours,
             mixed,
             theirs,
+            orders,
             sum(r.load_cpu_s for r in ours) / (plan.commands * len(ours)) * 1000,
             latency,
             self.meter.left_out,
@@ -138,6 +143,23 @@ class Measurement:
         self.crew.end(*names, "baseline relay")
         return counted
 
+    def complete(self, delay_ms: int) -> Round:
+        """One round of orders, from the first one's answer until all are completed.
+
+        Everything is on this machine: the service that fulfills them, too.
+        """
+        count, label = self.plan.orders, f"orders, fulfilled after {delay_ms} ms"
+        requests, results = self.ground.order_topics
+        self.publish(f"{label}: publishing", requests, f"{ORDERS}{delay_ms}", count)
+        self.crew.start("stub", "stub", {"delay_ms": delay_ms})
+        url = self.hear("stub", label)["url"]
+        self.read_from(results, count=count, orders=True)
+        self.crew.start_deployed("fulfillment", FULFILLMENT_URL=url)
+        with self.system():
+            counted = self.follow(label, count)
+        self.crew.end("fulfillment", "stub")
+        return counted
+
     def pace(self) -> Latency:
         """Publish at an even rate and note when each result came; the first 2 s don't count."""
         plan, ground = self.plan, self.ground
@@ -172,7 +194,7 @@ class Measurement:
         names = self.worker_names("worker")
         for name in names:
             self.crew.start(name, "worker", {})
-        self.crew.start_relay("relay")
+        self.crew.start_deployed("relay")
         yield reports
         ended = self.crew.end(*names, "relay")
         reports += [ended[name][-1] for name in names]
@@ -209,17 +231,19 @@ class Measurement:
         """Wait until all is published; what the load generator says at the end."""
         done = self.hear_out("load generator", label, count)
         self.crew.end("load generator")
-        if topic == self.ground.command_topic:
+        if topic in (self.ground.command_topic, self.ground.order_topics[0]):
             self.published += count
         return done
 
-    def read_from(self, topic: str, *, count: int, each: bool = False) -> None:
+    def read_from(
+        self, topic: str, *, count: int, each: bool = False, orders: bool = False
+    ) -> None:
         """Start the reader, and wait until it stands at the end of the topic."""
-        self.crew.start(
-            "reader",
-            "reader",
-            {"topic": topic, "count": count, "each": each, "seconds": self.plan.seconds},
-        )
+        arguments: Message = {
+            "topic": topic, "count": count, "each": each, "orders": orders,
+            "seconds": self.plan.seconds,
+        }  # fmt: skip
+        self.crew.start("reader", "reader", arguments)
         if self.crew.receive("reader", _STALL_S) is None:
             raise BenchError("the reader does not begin")
 

@@ -15,13 +15,26 @@ _POLL_S = 0.1
 _TELL_S = 0.2
 # The results that come in this time after the first were made before it, and are not counted.
 _START_S = 0.05
+_COMPLETED = b'"event":"order_completed"'
 
 
 def run_reader(settings: Settings, arguments: dict[str, Any], stop: Event) -> None:
     """Read `count` answers from the end of `topic` on; `each` notes when each one came.
 
-    Says {"ready"}; then either what `read_round` or what `read_each` says.
+    Says {"ready"}; then what `read_round`, `read_each` or, with `orders`, `read_orders` says.
     """
+    consumer = _at_end(settings, arguments["topic"])
+    tell({"ready": True})
+    if arguments.get("orders"):
+        read_orders(consumer, arguments["count"], stop)
+    elif arguments["each"]:
+        read_each(consumer, arguments["count"], stop)
+    else:
+        read_round(consumer, arguments["count"], arguments["seconds"], stop)
+    consumer.close()
+
+
+def _at_end(settings: Settings, topic: str) -> Consumer:
     consumer = Consumer(
         {
             **settings.kafka_client(),
@@ -32,18 +45,12 @@ def run_reader(settings: Settings, arguments: dict[str, Any], stop: Event) -> No
             "auto.offset.reset": "error",
         }
     )
-    topic = arguments["topic"]
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     ends = [TopicPartition(topic, p) for p in partitions]
     for end in ends:
         end.offset = consumer.get_watermark_offsets(end, timeout=10)[1]
     consumer.assign(ends)
-    tell({"ready": True})
-    if arguments["each"]:
-        read_each(consumer, arguments["count"], stop)
-    else:
-        read_round(consumer, arguments["count"], arguments["seconds"], stop)
-    consumer.close()
+    return consumer
 
 
 def read_round(consumer: Consumer, count: int, seconds: float | None, stop: Event) -> None:
@@ -97,6 +104,29 @@ def read_each(consumer: Consumer, count: int, stop: Event) -> None:
         if message is not None and _is_answer(message):
             read[orjson.loads(message.value() or b"")["command_id"]] = now
     tell({"done": True, "read": read})
+
+
+def read_orders(consumer: Consumer, count: int, stop: Event) -> None:
+    """Count completed orders until all have come.
+
+    Says {"start"} when the first answer to a request has come, {"count"} now and then, and at last
+    {"done", "count", "seconds"}: the orders completed, and how long after that answer.
+    """
+    seen, began, told = 0, 0.0, 0.0
+    while seen < count and not stop.is_set():
+        for message in _available(consumer):
+            began = began or _say_start()
+            seen += not _is_answer(message) and _COMPLETED in (message.value() or b"")
+        now = time.monotonic()
+        if now - told > _TELL_S:
+            told = now
+            tell({"count": seen})
+    tell({"done": True, "count": seen, "seconds": time.monotonic() - began})
+
+
+def _say_start() -> float:
+    tell({"start": 0})
+    return time.monotonic()
 
 
 def _available(consumer: Consumer) -> Iterator[Message]:

@@ -33,6 +33,7 @@ def as_document(conditions: Mapping[str, Any], figures: Figures) -> dict[str, An
         "stages_per_1000": _stages(figures.ours),
         "mixed": _mixed(figures) if figures.mixed else None,
         "baseline": _baseline(figures) if figures.baseline else None,
+        "orders": [_orders(delay_ms, r) for delay_ms, r in figures.orders],
         "books_hold": figures.books_hold,
     }
 
@@ -52,6 +53,15 @@ def show(conditions: Mapping[str, Any], figures: Figures, screen: Console) -> No
     for part, seconds in sorted(document["cpu_s_per_1000"].items()):
         rows.add_row(part, _ms(seconds))
     screen.print(rows)
+    for orders in document["orders"]:
+        screen.print()
+        screen.print(
+            Text(f"… per 1,000 orders, fulfilled after {orders['fulfillment_ms']} ms", "bold")
+        )
+        rows = table("Process", "ms", right=("ms",))
+        for part, seconds in sorted(orders["cpu_s_per_1000"].items()):
+            rows.add_row(part, _ms(seconds))
+        screen.print(rows)
     for part in figures.left_out:
         screen.print(Text(f"left out: {part}", "dim"))
     screen.print()
@@ -75,6 +85,14 @@ def _headlines(document: dict[str, Any]) -> Any:
         rows.add_row("per-record baseline", _per_s(theirs["per_s"]), _each(theirs["rounds"]))
         each = ", ".join(_times(r) for r in theirs["ratios"])
         rows.add_row("ratio", _times(theirs["ratio"]), f"rounds: {each}")
+    for orders in document["orders"]:
+        took = orders["fulfillment_ms"]
+        told = (
+            f"request to completed, each fulfilled after {took} ms"
+            if took
+            else ("request to completed, each fulfilled at once")
+        )
+        rows.add_row("orders", _per_s(orders["per_s"]), told)
     rows.add_row("taken by others", *_others(document))
     at = f"at {latency['rate_per_s']}/s for {latency['seconds']} s"
     rows.add_row("latency p50", f"{latency['p50_ms']:.1f} ms", at)
@@ -107,6 +125,10 @@ def _baseline(figures: Figures) -> dict[str, Any]:
         "ratios": [ratio(a.per_s, b.per_s) for a, b in pairs],
         "cpu_s_per_1000": cpu_s_per_1000(theirs),
     }
+
+
+def _orders(delay_ms: int, r: Round) -> dict[str, Any]:
+    return {"fulfillment_ms": delay_ms, **_round(r), "cpu_s_per_1000": cpu_s_per_1000([r])}
 
 
 def _round(r: Round) -> dict[str, Any]:

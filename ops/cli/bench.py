@@ -16,6 +16,7 @@ _EPILOG = examples(
     "wallet bench",
     "wallet bench --commands 20000 --no-baseline",
     "wallet bench --mixed --no-baseline",
+    "wallet bench --orders 10000 --no-baseline",
     "wallet bench --workers 2 --json | jq .rate.per_s",
 )
 
@@ -60,6 +61,15 @@ def _bench(
             help="Measure the rate of a mix of all types too, in turns; off to keep the run short.",
         ),
     ] = False,
+    orders: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="COUNT",
+            help="Orders in each of two rounds, fulfilled at once and after 50 ms, from request to "
+            "completed; 0: no such rounds.",
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure from published to readable: the sustained rate, the latency, and where time goes.
@@ -72,7 +82,9 @@ def _bench(
         raise UsageError(f"{workers} workers can't share {found.settings.partitions} partitions")
     if mixed and seconds is not None:
         raise UsageError("--mixed needs whole rounds, which --seconds ends early: leave out one")
-    plan = Plan(commands, clients, seconds, latency_rate, latency_seconds, workers, baseline, mixed)
+    plan = Plan(
+        commands, clients, seconds, latency_rate, latency_seconds, workers, baseline, mixed, orders
+    )
     conditions, figures = run_bench(found, plan)
     if as_json:
         print_json(as_document(conditions, figures))

@@ -27,11 +27,18 @@ VERBS = {
     "stack": Verb("ops.cli.stack", _STACK, "The embedded Kafka and PostgreSQL: start, stop, ask."),
     "migrate": Verb("ops.cli.migrate", _STACK, "Bring the database's schema up to date."),
     "topics": Verb("ops.cli.topics", _STACK, "Make the topics, list them, compare them."),
-    "run": Verb("ops.cli.run", _WORK, "Run the worker, the relay, or both."),
+    "run": Verb("ops.cli.run", _WORK, "Run the worker, the relay, fulfillment, or all of them."),
+    "fulfillment-stub": Verb(
+        "ops.cli.fulfillment_stub", _WORK, "An HTTP fulfillment service with a switch for faults."
+    ),
     "send": Verb("ops.cli.send", _WORK, "Publish one command and wait for its result."),
     "tail": Verb("ops.cli.tail", _LOOK, "Results as they come, a line each."),
     "show": Verb("ops.cli.show", _LOOK, "A client's balances and newest transactions."),
     "history": Verb("ops.cli.history", _LOOK, "A client's transactions, by page or as CSV."),
+    "order": Verb("ops.cli.order", _LOOK, "An order and its life."),
+    "orders": Verb(
+        "ops.cli.orders", _LOOK, "Orders that wait, failed, or may have been delivered."
+    ),
     "currencies": Verb(
         "ops.cli.currencies", _STACK, "The currencies that are known, and units of your own."
     ),

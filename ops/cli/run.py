@@ -14,8 +14,9 @@ from ops.cli.place import Place
 from ops.cli.verb import examples, group
 from ops.health import Monitor, serving
 from ops.process import run_processes, run_until_signalled
-from ops.readiness import wait_until_ready
+from ops.readiness import wait_for_schema, wait_until_ready
 from ops.telemetry import configure_logging
+from producers.fulfillment import Fulfillment
 from producers.relay import Relay
 
 application = group(
@@ -27,6 +28,7 @@ application = group(
         "wallet run all",
         "WALLET_LOG_FORMAT=json wallet run worker",
         "wallet run relay",
+        "wallet run fulfillment",
     ),
 )
 
@@ -76,17 +78,46 @@ def relay(bound: Bound = False) -> None:
     run_until_signalled(work, bound=bound)
 
 
+@application.command(
+    epilog=examples(
+        "FULFILLMENT_URL=https://fulfillment.example.com/orders wallet run fulfillment",
+        "wallet fulfillment-stub",
+    )
+)
+def fulfillment(bound: Bound = False) -> None:
+    """Send orders to the fulfillment API at FULFILLMENT_URL, and settle what comes of it.
+
+    Any number may run; they share the orders, and one circuit breaker. It needs PostgreSQL alone.
+    """
+    found = place.database()
+    configure_logging(found.settings, process="fulfillment")
+    made = Fulfillment(found.settings, database_url=found.database_url)
+
+    def work(stop: threading.Event) -> None:
+        with _health(found, bound=bound, step=2) as monitor:
+            if wait_for_schema(found.database_url, stop):
+                if monitor is not None:
+                    monitor.watch_fulfillment(made)
+                made.run(stop)
+
+    run_until_signalled(work, bound=bound)
+
+
 @application.command("all", epilog=examples("wallet run all"))
 def all_() -> None:
-    """Run one worker and one relay, each a process of its own, until Ctrl-C or SIGTERM.
+    """Run one worker, one relay and, where FULFILLMENT_URL is set, one fulfillment process.
 
-    If one of them fails, the other is ended, too, and the exit code is 1.
+    Each is a process of its own, until Ctrl-C or SIGTERM. If one of them fails, the others are
+    ended, too, and the exit code is 1.
     """
     found = place.both()
     configure_logging(found.settings, process="wallet")
     # Refused here once instead of by each of them.
     run_until_ready(found)
-    if not run_processes(("worker", "relay"), environ=found.environ):
+    roles = ["worker", "relay"]
+    if found.settings.fulfillment_url is not None:
+        roles.append("fulfillment")
+    if not run_processes(roles, environ=found.environ):
         raise typer.Exit(1)
 
 

@@ -17,7 +17,6 @@ from schemas.topic import (
     DEAD_LETTERS,
     ORDER_RESULT,
     WALLET_BALANCE,
-    WALLET_COMMAND,
     WALLET_RESULT,
     Topics,
 )
@@ -41,7 +40,7 @@ class Conversation:
         self._reader = Reader(stage.settings)
         self.answers: dict[Delivered, list[Record]] = {}
         self.balances: dict[str, dict[str, str]] = {}
-        self._received: dict[str, dict[str, Any]] = {}
+        self._events: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
         outputs = (WALLET_RESULT, ORDER_RESULT, *DEAD_LETTERS, WALLET_BALANCE)
@@ -61,7 +60,7 @@ class Conversation:
     def publish(self, step: Step) -> Delivered:
         """Send the step and return where it stands. Raises PublishError."""
         raw = step.value if isinstance(step.value, bytes) else orjson.dumps(dict(step.value))
-        return self._publisher.publish(Input(WALLET_COMMAND, step.client.encode(), raw))
+        return self._publisher.publish(Input(step.topic, step.client.encode(), raw))
 
     def answer(self, place: Delivered) -> Record:
         """The record that answers this place. Raises VerbError where none comes."""
@@ -70,9 +69,12 @@ class Conversation:
 
     def received(self, place: Delivered) -> dict[str, Any]:
         """What the other client is told of a transfer. Raises VerbError where nothing comes."""
-        event_id = f"{place.topic}/{place.partition}/{place.offset}/transfer_received"
-        self._read_until(lambda: event_id in self._received, f"no {event_id}")
-        return self._received[event_id]
+        return self.event(f"{place.topic}/{place.partition}/{place.offset}/transfer_received")
+
+    def event(self, event_id: str) -> dict[str, Any]:
+        """A record that answers no input, by its `ce_id`. Raises VerbError where none comes."""
+        self._read_until(lambda: event_id in self._events, f"no {event_id}")
+        return self._events[event_id]
 
     def read_on(self, seconds: float) -> None:
         """Read whatever else comes in this time."""
@@ -107,4 +109,4 @@ class Conversation:
             self.answers.setdefault(place, []).append(record)
         else:
             event_id = (record.headers.get(CE_ID) or b"").decode()
-            self._received[event_id] = orjson.loads(record.value or b"{}")
+            self._events[event_id] = orjson.loads(record.value or b"{}")

@@ -13,9 +13,10 @@ from ledger.database import connect
 from ledger.verification import verify
 from ops.cli.screen import console
 from ops.demo.conversation import Conversation
-from ops.demo.show import show_balances, show_received, show_step
+from ops.demo.show import show_balances, show_end, show_received, show_step
 from ops.demo.stage import Stage, stage
 from ops.demo.story import BALANCES, STORY, Step
+from ops.fulfillment_stub.server import Stub
 from ops.reading import Record
 from ops.verify import show_findings
 from producers.publisher import Delivered
@@ -41,7 +42,7 @@ def play_demo() -> bool:
         problems = _perform(screen, made)
     codes = {role: code for role, code in made.exit_codes.items() if code != 0}
     if codes:
-        problems.append(f"worker and relay did not end well: {codes}")
+        problems.append(f"the processes did not end well: {codes}")
     steps = sum(len(chapter.steps) for chapter in STORY)
     duration_s = time.monotonic() - started
     screen.print()
@@ -59,7 +60,7 @@ def play_demo() -> bool:
 def _perform(screen: Console, made: Stage) -> list[str]:
     """Tell the story and check the ends; gives what was not as expected."""
     with Conversation(made) as conversation:
-        problems = list(_tell(screen, conversation))
+        problems = list(_tell(screen, conversation, made.stub))
         conversation.read_on(_SECOND_ANSWER_S)
         for place, answers in conversation.answers.items():
             if len(answers) != 1:
@@ -72,16 +73,19 @@ def _perform(screen: Console, made: Stage) -> list[str]:
     return problems + _check_books(screen, made.database_url)
 
 
-def _tell(screen: Console, conversation: Conversation) -> Iterator[str]:
+def _tell(screen: Console, conversation: Conversation, stub: Stub) -> Iterator[str]:
     """Send step after step, each when the one before is answered, and show both."""
     for chapter in STORY:
         _headline(screen, chapter.title)
         for step in chapter.steps:
+            stub.behaviour = stub.behaviour.changed({"down": step.is_down})
             place = conversation.publish(step)
             answer = conversation.answer(place)
             show_step(screen, step, answer)
             for problem in chain(
-                _differences(step, answer), _reach(screen, conversation, step, place)
+                _differences(step, answer),
+                _reach(screen, conversation, step, place),
+                _end(screen, conversation, step),
             ):
                 screen.print(Text(f"      {problem}", "bold red"))
                 yield f"{step.client}: {problem}"
@@ -97,6 +101,17 @@ def _reach(
     show_received(screen, value)
     if (value["client_id"], value["balance_after"]) != step.received:
         yield f"{step.received[0]} should be told of a balance of {step.received[1]}"
+
+
+def _end(screen: Console, conversation: Conversation, step: Step) -> Iterator[str]:
+    """Show what became of an order."""
+    if step.end is None:
+        return
+    event_id, balance = step.end
+    value = conversation.event(event_id)
+    show_end(screen, value)
+    if value["balance_after"] != balance:
+        yield f"the balance should be {balance}, and is {value['balance_after']}"
 
 
 def _differences(step: Step, answer: Record) -> Iterator[str]:

@@ -38,8 +38,21 @@ def show_received(screen: Console, value: Mapping[str, Any]) -> None:
     text = Text(f"{value['client_id']} is told: ", "dim")
     text.append(f"{money(value['amount'], value['currency'])} from {value['counterparty']}", "dim")
     text.append(f", balance {money(value['balance_after'], value['currency'])}", "dim")
-    wide = screen.width >= _BESIDE_WIDTH_MIN
-    _print_wrapped(screen, text, " " * (_COMMAND_WIDTH + 5) if wide else f"{_INDENT}  ")
+    _print_under(screen, text)
+
+
+def show_end(screen: Console, value: Mapping[str, Any]) -> None:
+    """What became of an order after its fulfillment."""
+    text = Text(f"{value['order_id']} is ", "dim")
+    text.append(value["status"], STYLES[value["status"]])
+    attempts = "1 attempt" if value["attempts"] == 1 else f"{value['attempts']} attempts"
+    text.append(f" after {attempts}", "dim")
+    if value["fulfillment_id"] is not None:
+        text.append(f" as {safe(value['fulfillment_id'])}", "dim")
+    if value["reason"] is not None:
+        text.append(f" {value['reason']}", STYLES["rejected"])
+    text.append(f", balance {money(value['balance_after'], value['currency'])}", "dim")
+    _print_under(screen, text)
 
 
 def show_balances(screen: Console, balances: Mapping[str, Mapping[str, str]]) -> None:
@@ -49,6 +62,12 @@ def show_balances(screen: Console, balances: Mapping[str, Mapping[str, str]]) ->
         for currency, balance in sorted(balances[client].items()):
             rows.add_row(safe(client), currency, balance)
     screen.print(rows)
+
+
+def _print_under(screen: Console, text: Text) -> None:
+    """Where results stand, beside the commands or below them."""
+    wide = screen.width >= _BESIDE_WIDTH_MIN
+    _print_wrapped(screen, text, " " * (_COMMAND_WIDTH + 5) if wide else f"{_INDENT}  ")
 
 
 def _print_wrapped(screen: Console, text: Text, indent: str) -> None:
@@ -65,6 +84,8 @@ def _command(step: Step) -> Text:
     amount = money(value.get("amount"), value.get("currency"))
     if amount:
         line.append(f" {amount}")
+    if "order_id" in value:
+        line.append(f" {value['order_id']}")
     if "to_client_id" in value:
         line.append(f" to {value['to_client_id']}")
     return line.append(f"  {value['command_id']}", "dim")

@@ -1,4 +1,4 @@
-"""What the demo runs on: a throwaway stack, its schema and topics, a worker and a relay."""
+"""What the demo runs on: a throwaway stack, schema and topics, processes, a fulfillment service."""
 
 import os
 import shutil
@@ -12,21 +12,23 @@ from pathlib import Path
 
 from ledger.migration import migrate
 from ops import topic
+from ops.fulfillment_stub.behaviour import Behaviour
+from ops.fulfillment_stub.server import Stub, serving
 from ops.process import Processes
 from ops.stack import Stack, StackAddress
 from ops.telemetry import configure_logging
 from schemas.settings import Settings, load_settings
 
-_ROLES = ("worker", "relay")
+_ROLES = ("worker", "relay", "fulfillment")
 _LOG_LINES = 20
 _DELETE_TIMEOUT_S = 5.0
 # Of the user's own servers and settings the demo knows nothing.
-_NOT_OURS = ("KAFKA_", "DATABASE_URL", "PG", "WALLET_")
+_NOT_OURS = ("KAFKA_", "DATABASE_URL", "PG", "WALLET_", "FULFILLMENT_URL")
 
 
 @dataclass(slots=True)
 class Stage:
-    """A running worker and relay, and where their servers are.
+    """Running processes, and where their servers are; `stub` is the fulfillment service.
 
     `ended` is set when one of them has ended by itself, with all exit codes in `exit_codes`.
     """
@@ -34,11 +36,12 @@ class Stage:
     settings: Settings
     database_url: str
     log_path: Path
+    stub: Stub
     ended: threading.Event = field(default_factory=threading.Event)
     exit_codes: dict[str, int] = field(default_factory=dict)
 
     def log_tail(self) -> str:
-        """The end of what worker and relay have logged."""
+        """The end of what the processes have logged."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-_LOG_LINES:])
 
@@ -50,18 +53,21 @@ def stage(progress: Callable[[str], None]) -> Iterator[Stage]:
     However this process ends, SIGKILL included, servers and processes end and the data goes.
     Raises StackError, psycopg.Error or KafkaException where something can't be set up.
     """
+    stub = Stub(Behaviour())
     with (
         _folder() as folder,
+        serving(stub) as url,
         Stack(folder, progress=progress).bound(throwaway=True) as address,
     ):
         progress("Making the schema and the topics…")
-        environ = _environ(address)
+        environ = {**_environ(address), "FULFILLMENT_URL": url}
         settings = load_settings(environ)
         migrate(address.database_url)
         topic.apply(topic.admin_client(settings), settings)
-        progress("Starting a worker and a relay…")
+        progress("Starting a worker, a relay and a fulfillment process…")
         configure_logging(settings, process="demo")
-        with _running(Stage(settings, address.database_url, folder / "demo.log"), environ) as made:
+        made = Stage(settings, address.database_url, folder / "demo.log", stub)
+        with _running(made, environ):
             yield made
 
 

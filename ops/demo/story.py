@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from schemas.topic import ORDER_REQUEST, WALLET_COMMAND
+
 
 class Expected(NamedTuple):
     """What the answer must say; `balance` is the client's afterwards, None where none is told.
@@ -18,15 +20,25 @@ class Expected(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One record to `wallet-command`: a command, or bytes that are none.
+    """One record to `wallet-command`: a command, or bytes that are none; or to `order-request`.
 
-    `received` is who else is told of it, with that client's balance afterwards.
+    `received` is who else is told of it, with that client's balance afterwards. `end` is what
+    becomes of an order after its fulfillment: the event's id, and the client's balance then.
+    `is_down` says how the fulfillment service is meanwhile.
     """
 
     client: str
     value: Mapping[str, Any] | bytes
     expected: Expected
     received: tuple[str, str] | None = None
+    end: tuple[str, str] | None = None
+    is_down: bool = False
+
+    @property
+    def topic(self) -> str:
+        """Where it is published."""
+        kind = "" if isinstance(self.value, bytes) else str(self.value["type"])
+        return ORDER_REQUEST if kind.endswith("_order") else WALLET_COMMAND
 
 
 class Chapter(NamedTuple):
@@ -142,6 +154,51 @@ STORY = (
         ),
     ),
     Chapter(
+        "An order: its money waits in escrow until the fulfillment service has answered",
+        (
+            Step(
+                "alice",
+                {
+                    "command_id": "a-6",
+                    "type": "place_order",
+                    "order_id": "book-1",
+                    "amount": "10.00",
+                    "items": [{"sku": "book", "count": 1}],
+                },
+                Expected("pending", balance="59.75"),
+                end=("alice/book-1/completed/1", "59.75"),
+            ),
+        ),
+    ),
+    Chapter(
+        "The service is down: after three attempts the order has failed, and its money is back",
+        (
+            Step(
+                "alice",
+                {
+                    "command_id": "a-7",
+                    "type": "place_order",
+                    "order_id": "lamp-1",
+                    "amount": "12.50",
+                },
+                Expected("pending", balance="47.25"),
+                end=("alice/lamp-1/failed/1", "59.75"),
+                is_down=True,
+            ),
+        ),
+    ),
+    Chapter(
+        "It is up again: the failed order is tried once more, with the same idempotency key",
+        (
+            Step(
+                "alice",
+                {"command_id": "a-8", "type": "retry_order", "order_id": "lamp-1"},
+                Expected("pending", balance="47.25"),
+                end=("alice/lamp-1/completed/2", "47.25"),
+            ),
+        ),
+    ),
+    Chapter(
         "A question",
         (
             Step(
@@ -155,7 +212,7 @@ STORY = (
 
 # client -> currency -> balance at the end, as `wallet-balance` must show it.
 BALANCES: Mapping[str, Mapping[str, str]] = {
-    "alice": {"USD": "69.75"},
+    "alice": {"USD": "47.25"},
     "bob": {"USD": "19.50"},
     "carol": {"JPY": "5000", "USD": "5.00"},
 }

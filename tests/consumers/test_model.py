@@ -22,14 +22,16 @@ from hypothesis.stateful import (
 
 from ledger.database import connect
 from ledger.rate import RateLimit
+from ledger.refusal import Refusal
 from ledger.rule import Rules
 from ledger.verification import verify
-from schemas.result import WALLET_RESULT_SHAPE
+from schemas.result import ORDER_RESULT_SHAPE, WALLET_RESULT_SHAPE
+from schemas.topic import ORDER_REQUEST
 from tests.conftest import WalletEnv
 from tests.consumers.wire import Wire, minor
-from tests.ledger.bookkeeper import Bookkeeper
+from tests.ledger.bookkeeper import Bookkeeper, topic_of
 from tests.ledger.model import Model
-from tests.ledger.script import Due, Status, sent, turn
+from tests.ledger.script import Called, Due, Ended, Status, Sweep, sent, turn
 from tests.ledger.term import Rate, Sent
 
 # `make soak` does so many commands, in runs with a database each: the checks of the books take
@@ -45,15 +47,24 @@ STARTED_AT_MS = 1_700_000_000_000
 _STORED = """
 SELECT a.client_id, a.currency, sum(a.balance) FILTER (WHERE a.kind = 'available'),
        coalesce(sum(a.balance) FILTER (WHERE a.kind = 'held'), 0),
+       coalesce(sum(a.balance) FILTER (WHERE a.kind = 'escrow'), 0),
        min(a.status) FILTER (WHERE a.kind = 'available')
 FROM accounts AS a WHERE a.client_id LIKE %s GROUP BY 1, 2
 """
 _HOLDS = "SELECT client_id, hold_id, currency, amount, status FROM holds WHERE client_id LIKE %s"
+_ORDERS = """
+SELECT client_id, order_id, currency, amount, status, money = 'escrow', fulfillment_id, reason,
+       attempts
+FROM order_summaries WHERE client_id LIKE %s
+"""
 _SYSTEM = """
 SELECT s.kind, t.currency, sum(s.amount)
 FROM transactions AS t, LATERAL (VALUES (t.debit_kind, -t.amount), (t.credit_kind, t.amount)) AS s (kind, amount)
-WHERE t.client_id LIKE %s AND s.kind NOT IN ('available', 'held', 'peer') GROUP BY 1, 2
+WHERE t.client_id LIKE %s AND s.kind NOT IN ('available', 'held', 'escrow', 'peer') GROUP BY 1, 2
 """  # noqa: E501
+
+# And queries, whose ids stay free: a command that takes one is answered later.
+_NOT_REMEMBERED = ("idempotency_conflict", "rate_limited")
 
 # Not integers(): those are mostly small, which is always the same few commands.
 _numbers = st.binary(min_size=8, max_size=8).map(lambda some: int.from_bytes(some, "little"))
@@ -99,14 +110,17 @@ class Wallets(RuleBasedStateMachine):
         """Apply one batch, and hold every answer to the model's."""
         batch = [self._next(number) for number in numbers]
         note(f"# {[tuple(x for x in command if x is not None) for command in batch]}")
-        offset = self._bookkeeper.position.next_offset
+        books = self._bookkeeper
+        offsets = {each.topic: each.next_offset for each in (books.requests, books.position)}
         rows = self._bookkeeper.apply(
             [self._wire.record(command) for command in batch], [self._tick(c) for c in batch]
         )
         answers = {row["event_id"]: row for row in rows}
         others = {event_id for event_id in answers if event_id.count("/") == 3}
-        for at, command in enumerate(batch, offset):
-            others -= self._check(command, at, answers)
+        for command in batch:
+            topic = topic_of(command.type)
+            others -= self._check(command, (topic, 0, offsets[topic]), answers)
+            offsets[topic] += 1
         assert others == set()
         self._verify()
         self._run.commands += len(batch)
@@ -114,14 +128,37 @@ class Wallets(RuleBasedStateMachine):
 
     @rule(number=_numbers)
     def take_turn(self, number: int) -> None:
-        """What happens without a command: an operator's hand, time, and the worker's sweep."""
+        """What happens without a command: an operator's hand, time, the sweep, fulfillment."""
         step = turn(number)
         if isinstance(step, Status):
             self._set_status(step)
         elif isinstance(step, Due):
             self._make_due(step)
-        else:
+        elif isinstance(step, Sweep):
             self._sweep()
+        else:
+            self._fulfill(step)
+
+    def _fulfill(self, step: Called | Ended) -> None:
+        lease = self._bookkeeper.lease(self._wire.name(step.client), step.order)
+        if isinstance(step, Called):
+            assert self._model.call(step.client, step.order) == (lease is not None)
+            return
+        assert self._model.end(step.client, step.order, step.end) == (lease is not None)
+        if lease is None:
+            return
+        if step.end == "completed":
+            found = lease._replace(fulfillment_id=f"f-{step.order}")
+        else:
+            refusal = Refusal("fulfillment_refused", "The answer was 400.")
+            found = lease._replace(failure=refusal, keeps_money=step.end == "kept")
+        currency = self._model.orders[step.client, step.order].currency
+        # Another's lease, and one that has ended the order already, change nothing.
+        stale = found._replace(lease_token=found.lease_token + 1)
+        rows = self._bookkeeper.settle(stale, found, currency=currency)
+        assert [row is None for row in rows] == [True, False]
+        assert self._bookkeeper.settle(found, currency=currency) == [None]
+        self._verify()
 
     @invariant()
     def the_ledger_equals_the_model(self) -> None:
@@ -129,11 +166,16 @@ class Wallets(RuleBasedStateMachine):
         read = self._run.reader.execute
         stored = {(own(c), cur): tuple(row) for c, cur, *row in read(_STORED, mine).fetchall()}
         assert stored == {
-            key: (w.balance, w.held, w.status) for key, w in self._model.wallets.items()
+            key: (w.balance, w.held, w.escrow, w.status) for key, w in self._model.wallets.items()
         }
         holds = {(own(c), hold): tuple(row) for c, hold, *row in read(_HOLDS, mine).fetchall()}
         assert holds == {
             key: (h.currency, h.amount, h.status) for key, h in self._model.holds.items()
+        }
+        orders = {(own(c), order): tuple(row) for c, order, *row in read(_ORDERS, mine).fetchall()}
+        assert orders == {
+            key: (o.currency, o.amount, o.status, o.holds_escrow, o.fulfillment, o.failure, o.calls)
+            for key, o in self._model.orders.items()
         }
         system = {(kind, cur): amount for kind, cur, amount in read(_SYSTEM, mine).fetchall()}
         assert system == self._model.system
@@ -159,13 +201,17 @@ class Wallets(RuleBasedStateMachine):
         self._clock_ms += command.gap_ms
         return self._clock_ms
 
-    def _check(self, command: Sent, at: int, answers: dict[str, dict[str, Any]]) -> set[str]:
+    def _check(
+        self, command: Sent, place: tuple[str, int, int], answers: dict[str, dict[str, Any]]
+    ) -> set[str]:
         """Compare one answer with the model's; gives the event ids of what it caused besides."""
-        event_id, expected = f"wallet-command/0/{at}", self._model.answer(command)
+        event_id, expected = "/".join(map(str, place)), self._model.answer(command)
         row = answers[event_id]
+        if place[0] == ORDER_REQUEST:  # whose results tell less
+            expected = expected._replace(before=None, held=None)
         answer, moved = row["value"], expected.status == "applied" and not expected.duplicate
         assert self._wire.outcome(answer) == expected, command
-        assert answer["source"] == {"topic": "wallet-command", "partition": 0, "offset": at}
+        assert tuple(answer["source"].values()) == place
         assert row["moved"] == moved
         self._compare_with_first(command, answer)
         self._run.met[expected.reason or f"{command.type} {expected.status}"] += 1
@@ -173,11 +219,13 @@ class Wallets(RuleBasedStateMachine):
         return self._check_other_side(command, event_id, answers) if moved else set()
 
     def _compare_with_first(self, command: Sent, answer: dict[str, Any]) -> None:
-        WALLET_RESULT_SHAPE.validate_python(answer)
+        is_request = topic_of(command.type) == ORDER_REQUEST
+        shape: Any = ORDER_RESULT_SHAPE if is_request else WALLET_RESULT_SHAPE
+        shape.validate_python(answer)
         if answer["duplicate"]:
             first = self._first[command.client, command.id]
             assert answer == {**first, "duplicate": True, "source": answer["source"]}
-        elif answer["transaction_id"] is not None:
+        elif answer["reason"] not in _NOT_REMEMBERED:
             self._first[command.client, command.id] = answer
 
     def _check_other_side(

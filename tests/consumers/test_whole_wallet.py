@@ -258,3 +258,15 @@ def test_the_rate_limit_is_one_per_client_and_costs_duplicates_and_queries_nothi
     assert reasons == [[None] * 4, [None] * 3, ["rate_limited", None]]
     limited = books.results([three])[0]
     assert (limited["transaction_id"], limited["duplicate"]) == (None, False)
+
+
+def test_a_hold_opened_by_a_worker_of_the_release_before_is_worked_on(
+    session: psycopg.Connection,
+) -> None:
+    books = Bookkeeper(session)
+    books.results([command("alice", "credit", "10"), command("alice", "hold", "4", hold_id="h")])
+    session.execute("UPDATE accounts SET sides = 0")  # it does not know the column
+    [captured] = books.results([command("alice", "capture", hold_id="h")])
+    assert (captured["status"], captured["held"]) == ("applied", "0.00")
+    counted = session.execute("SELECT sides FROM accounts WHERE kind = 'available'").fetchone()
+    assert counted == (1,)

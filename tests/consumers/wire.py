@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tests.ledger.bookkeeper import Record
-from tests.ledger.term import Outcome, Sent, Shown
+from tests.ledger.term import Outcome, Sent, Shown, Told
 
 
 class Wire(NamedTuple):
@@ -34,7 +34,7 @@ class Wire(NamedTuple):
         if sent.to is not None:
             value["to_client_id"] = self.name(sent.to)
         value |= {"merchant_id": sent.merchant, "hold_id": sent.hold, "limit": sent.limit}
-        value["original_command_id"] = sent.original
+        value |= {"original_command_id": sent.original, "order_id": sent.order}
         value["expires_at"] = "2020-01-01T00:00:00Z" if sent.late else None
         value["email"] = sent.email and self.prefix + sent.email
         value["phone"] = sent.phone and f"{sent.phone}{self.number:05}"
@@ -46,6 +46,8 @@ class Wire(NamedTuple):
 
     def outcome(self, result: dict[str, Any]) -> Outcome:
         """A result in the model's words."""
+        if "event" in result:
+            return _request_outcome(result)
         outcome = Outcome(
             result["status"], result["reason"], minor_or_none(result["balance_before"]),
             minor_or_none(result["balance_after"]), result["duplicate"],
@@ -67,6 +69,23 @@ class Wire(NamedTuple):
             minor_or_none(listed["balance_before"]), minor_or_none(listed["balance_after"]),
             counterparty and self.own(counterparty),
         )  # fmt: skip
+
+
+def _request_outcome(result: dict[str, Any]) -> Outcome:
+    """The same of a record of order-result."""
+    event, reason = result["event"], result["reason"]
+    status = {"request_rejected": "rejected", "order_details": "answered"}.get(event, "applied")
+    failure = reason if status != "rejected" else None
+    told = None
+    if result["status"] is not None:
+        told = Told(
+            result["status"], minor(result["amount"]), result["currency"],
+            result["fulfillment_id"], result["attempts"], minor(result["refunded"]), failure,
+        )  # fmt: skip
+    return Outcome(
+        status, None if failure else reason, None, minor_or_none(result["balance_after"]),
+        result["duplicate"], order=told,
+    )  # fmt: skip
 
 
 def minor(text: str) -> int:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         "--without", action="append", default=[], metavar="PROTECTION",
         help="take it out of our code first (tests.faults.seeded)",
     )  # fmt: skip
-    parser.add_argument("process", choices=("relay", "worker"))
+    parser.add_argument("process", choices=("fulfillment", "relay", "worker"))
     options = parser.parse_args(arguments)
     if options.at:
         _plant(options)
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(process: str, settings: Settings, database_url: str, stop: threading.Event) -> None:
     # By name, so that a fault in one process needs no code of the other.
     module, name = {
+        "fulfillment": ("producers.fulfillment", "Fulfillment"),
         "relay": ("producers.relay", "Relay"),
         "worker": ("consumers.worker", "Worker"),
     }[process]

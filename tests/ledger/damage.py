@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
-from tests.ledger.bookkeeper import Record
+from ledger.refusal import Refusal
+from tests.ledger.bookkeeper import Bookkeeper, Record
 
 _ids = itertools.count()
 
@@ -44,16 +45,36 @@ def story() -> list[Record]:
     ]
 
 
-# The types whose turn has not come yet write such rows; the checks know them already.
+def tell_orders(books: Bookkeeper) -> None:
+    """Olga's orders: one failed that keeps its money, one given back, one completed and refunded in
+    part, one pending, one cancelled.
+    """
+    books.apply([
+        command("olga", "credit", "100.00"),
+        *(
+            command("olga", "place_order", f"{n}.00", command_id=f"p{n}", order_id=f"o{n}")
+            for n in range(1, 6)
+        ),
+        command("olga", "cancel_order", order_id="o5"),
+    ])  # fmt: skip
+    kept, given_back, completed = (books.lease("olga", f"o{n}") for n in (1, 2, 3))
+    assert kept is not None
+    assert given_back is not None
+    assert completed is not None
+    refusal = Refusal("fulfillment_refused", "The answer was 400.")
+    books.settle(
+        kept._replace(failure=refusal, keeps_money=True),
+        given_back._replace(failure=refusal),
+        completed._replace(fulfillment_id="f3"),
+    )
+    books.apply([command("olga", "refund", "1.00", original_command_id="p3")])
+
+
 _JOURNAL_COLUMNS = (
     "client_id, command_id, id, type, status, currency, amount, debit_kind, credit_kind, "
     "balance_before, balance_after, held_after, escrow_after, created_at"
 )
 _HOLD_COLUMNS = "client_id, hold_id, currency, amount, status, command_id, created_at"
-_ORDER_COLUMNS = (
-    "client_id, order_id, command_id, currency, amount, status, money, event_id, "
-    "created_at, updated_at"
-)
 
 
 def _journal_row(command_id: str, kinds: tuple[str, str], amount: int, *balances: int) -> str:
@@ -70,6 +91,7 @@ def _account(kind: str, balance: int) -> str:
     return (
         "INSERT INTO accounts (client_id, currency, kind, balance, created_at, updated_at)"
         f" VALUES ('zoe', 'USD', '{kind}', {balance}, now(), now());"
+        "UPDATE accounts SET sides = sides + 1 WHERE client_id = 'zoe' AND kind = 'available';"
     )
 
 
@@ -86,28 +108,13 @@ def _hold(amount: int) -> str:
     )
 
 
-def _order(order_id: str, amount: int, status: str, money: str) -> str:
-    return (
-        f"INSERT INTO orders ({_ORDER_COLUMNS}) VALUES ('zoe', '{order_id}', '{order_id}', 'USD',"
-        f" {amount}, '{status}', '{money}', '{order_id}', now(), now());"
-    )
-
-
-# Both begin with Zoe's 100.00, the second after the first. A hold of 5.00, captured by 2.00.
+# Begins with Zoe's 100.00: a hold of 5.00, captured by 2.00.
 HELD_IN_ORDER = (
     _journal_row("h1", ("available", "held"), 500, 10000, 9500, 500)
     + _journal_row("h2", ("held", "revenue"), 200, 9500, 9500, 300)
     + _account("held", 300)
     + _zoe_has(9500)
     + _hold(300)
-)
-# A failed order that keeps its money, and one whose money went back.
-ESCROW_IN_ORDER = (
-    _journal_row("o1", ("available", "escrow"), 700, 9500, 8800, 300, 700)
-    + _account("escrow", 700)
-    + _zoe_has(8800)
-    + _order("o1", 700, "failed", "escrow")
-    + _order("o0", 100, "failed", "wallet")
 )
 
 
@@ -220,14 +227,58 @@ DAMAGES = [
         {"chains"},
     ),
     Damage(
-        "a pending order without money in escrow",
-        _order("o", 5, "pending", "escrow"),
+        "a pending order moved to another currency",
+        "UPDATE orders SET currency = 'EUR' WHERE order_id = 'o4'",
         {"escrow"},
     ),
     Damage(
         "an order given up while its money stays in escrow",
-        HELD_IN_ORDER + ESCROW_IN_ORDER + "UPDATE orders SET status = 'cancelled'",
-        {"escrow"},
+        "UPDATE orders SET status = 'cancelled', money = 'wallet' WHERE order_id = 'o1'",
+        {"escrow", "orders"},
+        "the account has money of no order, and the order's journal says otherwise",
+    ),
+    Damage(
+        "a completed order called failed",
+        "UPDATE orders SET status = 'failed', money = 'wallet' WHERE order_id = 'o3'",
+        {"orders"},
+    ),
+    Damage(
+        "the movement that completed an order given to another",
+        "UPDATE transactions SET order_id = 'o9' WHERE type = 'order_completed'",
+        {"orders"},
+    ),
+    Damage(
+        "a pending order whose job is lost",
+        "DELETE FROM fulfillments",
+        {"jobs"},
+    ),
+    Damage(
+        "a job of an order that is over",
+        "INSERT INTO fulfillments (client_id, order_id, due_at) VALUES ('olga', 'o3', now())",
+        {"jobs"},
+    ),
+    Damage(
+        "a refund of more than was left, with its journal in order",
+        "INSERT INTO transactions (client_id, command_id, id, type, status, currency, amount,"
+        " debit_kind, credit_kind, order_id, original_command_id, balance_before, balance_after,"
+        " held_after, escrow_after, created_at)"
+        " SELECT 'olga', 'r', nextval('transaction_ids'), 'refund', 'applied', 'USD', 201,"
+        " 'revenue', 'available', 'o3', 'p3', a.balance, a.balance + 201, 0, e.balance, now()"
+        " FROM accounts AS a JOIN accounts AS e USING (client_id)"
+        " WHERE client_id = 'olga' AND a.kind = 'available' AND e.kind = 'escrow';"
+        "UPDATE accounts SET balance = balance + 201"
+        " WHERE client_id = 'olga' AND kind = 'available'",
+        {"refunds"},
+    ),
+    Damage(
+        "a refund that names another original",
+        "UPDATE transactions SET original_command_id = 'none' WHERE type = 'refund'",
+        {"refunds"},
+    ),
+    Damage(
+        "a wallet that counts an account it has not",
+        "UPDATE accounts SET sides = sides + 1 WHERE client_id = 'olga' AND kind = 'available'",
+        {"sides"},
     ),
     Damage(
         "a wallet without a version",
@@ -236,7 +287,8 @@ DAMAGES = [
     ),
     Damage(
         "a position set back",
-        "UPDATE consumer_positions SET next_offset = next_offset - 3, results = results - 3",
+        "UPDATE consumer_positions SET next_offset = next_offset - 3, results = results - 3"
+        " WHERE topic = 'wallet-command'",
         {"sources"},
     ),
     Damage(
@@ -246,12 +298,13 @@ DAMAGES = [
     ),
     Damage(
         "an answer that the position does not count",
-        "UPDATE consumer_positions SET results = results - 1",
+        "UPDATE consumer_positions SET results = results - 1 WHERE topic = 'wallet-command'",
         {"positions"},
     ),
     Damage(
         "a position moved past a record",
-        "UPDATE consumer_positions SET next_offset = next_offset + 1",
+        "UPDATE consumer_positions SET next_offset = next_offset + 1"
+        " WHERE topic = 'wallet-command'",
         {"positions"},
     ),
 ]

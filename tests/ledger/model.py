@@ -15,12 +15,14 @@ from tests.ledger.term import (
     TAKING,
     Client,
     Hold,
+    Order,
     Outcome,
     Rate,
     Sent,
     Shown,
     Taken,
     Tokens,
+    Told,
     Wallet,
 )
 
@@ -34,8 +36,9 @@ class Model:
     transfer_refund: bool = False
     rate: Rate | None = None
     clock_ms: int = 0
-    tokens: dict[str, Tokens] = field(default_factory=dict)
+    tokens: dict[tuple[str, bool], Tokens] = field(default_factory=dict)
     holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
+    orders: dict[tuple[str, str], Order] = field(default_factory=dict)
     taken: dict[tuple[str, str], Taken] = field(default_factory=dict)
     moved: dict[tuple[str, str], str] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
@@ -53,16 +56,22 @@ class Model:
             if earlier[0] == sent:
                 return earlier[1]._replace(duplicate=True)
             return self._rejected(sent, "idempotency_conflict")
-        if sent.type not in QUERIES and not self._may_send(sent.client):
+        if sent.type not in {*QUERIES, "get_order"} and not self._may_send(sent):
             return self._rejected(sent, "rate_limited")
         reasons = set(against(self, sent))
         reason = next((code for code in REASONS if code in reasons), None)
-        if sent.type in QUERIES:
-            return self._rejected(sent, reason) if reason else self._query(sent)
+        if sent.type == "get_order" and reason is None:
+            after = self.wallets[sent.client, self.currency_of(sent) or ""].balance
+            return Outcome("answered", None, None, after, order=self.told(sent))
+        if sent.type in {*QUERIES, "get_order"}:
+            return self._rejected(sent, str(reason)) if reason else self._query(sent)
         currency = sent.currency if reason in FAULTS else self.currency_of(sent)
         sent_as = sent._replace(currency=currency)
         if reason is not None:
             outcome = self._rejected(sent_as, reason)
+            if sent.type in ("cancel_order", "retry_order") and reason not in FAULTS:
+                told = self.told(sent)
+                outcome = outcome._replace(order=told and told._replace(failure=None))
             self._show(sent_as, outcome)
         else:
             outcome = self._apply(sent_as)
@@ -74,13 +83,64 @@ class Model:
         hold = self.holds.get((sent.client, sent.hold or ""))
         if sent.type in ("capture", "release") and hold is not None:
             return hold.currency
+        order = self.orders.get((sent.client, sent.order or ""))
+        if sent.type in ("cancel_order", "retry_order", "get_order") and order is not None:
+            return order.currency
         return self.moved.get((sent.client, sent.original or ""), sent.currency)
 
-    def _may_send(self, client: str) -> bool:
-        """Take a token; the records' time fills, and going backwards it takes none away."""
+    def told(self, sent: Sent) -> Told | None:
+        """What is told of the order that the request names, None where there is none."""
+        order = self.orders.get((sent.client, sent.order or ""))
+        if order is None:
+            return None
+        refunded = 0 if order.has_money else order.amount
+        if order.status == "completed":
+            refunded = order.amount - self.taken[sent.client, order.placed_by].left
+        return Told(
+            order.status, order.amount, order.currency, order.fulfillment, order.calls, refunded,
+            order.failure,
+        )  # fmt: skip
+
+    def call(self, client: str, name: str) -> bool:
+        """The fulfillment of a pending order is called; whether there is such an order."""
+        order = self.orders.get((client, name))
+        if order is None or order.status != "pending":
+            return False
+        order.begun = True
+        order.calls += 1
+        return True
+
+    def end(self, client: str, name: str, end: str) -> bool:
+        """The fulfillment of a pending order is called, and ends; whether there is one."""
+        order = self.orders.get((client, name))
+        if order is None or not self.call(client, name):
+            return False
+        wallet = self.wallets[client, order.currency]
+        before = wallet.balance
+        if end != "kept":
+            wallet.escrow -= order.amount
+        if end == "completed":
+            order.status, order.fulfillment = "completed", f"f-{name}"
+            self._outside("revenue", order.currency, order.amount)
+            key = client, order.placed_by
+            self.taken[key] = Taken("place_order", order.currency, order.amount, "revenue")
+        else:
+            order.status, order.failure = "failed", "fulfillment_refused"
+            order.has_money = end == "kept"
+            wallet.balance += 0 if end == "kept" else order.amount
+        kind = f"order_{order.status}"
+        shown = Shown(None, kind, "applied", None, before, wallet.balance, None)
+        self.history.append((client, order.currency, shown))
+        return True
+
+    def _may_send(self, sent: Sent) -> bool:
+        """Take a token, of which each topic has its own; the records' time fills, and going
+        backwards it takes none away.
+        """
         if self.rate is None:
             return True
-        tokens = self.tokens.setdefault(client, Tokens(Fraction(self.rate.burst), self.clock_ms))
+        key = sent.client, sent.type.endswith("_order")
+        tokens = self.tokens.setdefault(key, Tokens(Fraction(self.rate.burst), self.clock_ms))
         past_ms = max(0, self.clock_ms - tokens.at_ms)
         more = Fraction(self.rate.burst * past_ms, self.rate.period_ms)
         tokens.count = min(Fraction(self.rate.burst), tokens.count + more)
@@ -115,6 +175,8 @@ class Model:
             self._refund(sent, wallet)
         elif sent.type in ("capture", "release"):
             return self._settle(sent, wallet)
+        elif sent.type.endswith("_order"):
+            return self._order(sent, wallet)
         elif sent.type != "open_wallet":
             self._move(sent, wallet)
         return self._applied(sent, before)
@@ -149,6 +211,25 @@ class Model:
         self._outside("revenue", hold.currency, amount)
         self.taken[sent.client, sent.id] = Taken("capture", hold.currency, amount, "revenue")
         return self._applied(sent, wallet.balance)._replace(before=before)
+
+    def _order(self, sent: Sent, wallet: Wallet) -> Outcome:
+        before, key = wallet.balance, (sent.client, sent.order or "")
+        if sent.type == "place_order":
+            self.orders[key] = Order(sent.id, sent.currency or "", sent.amount or 0)
+        order = self.orders[key]
+        takes = sent.type == "place_order" or not order.has_money
+        if sent.type == "cancel_order":
+            order.status, takes = "cancelled", False
+        elif sent.type == "retry_order":
+            order.status, order.begun, order.failure = "pending", False, None
+            if not takes:
+                del self.moved[sent.client, sent.id]
+        if takes or sent.type == "cancel_order":
+            change = order.amount if takes else -order.amount
+            wallet.escrow += change
+            wallet.balance -= change
+        order.has_money = sent.type != "cancel_order"
+        return self._applied(sent, before)._replace(order=self.told(sent))
 
     def _release(
         self, client: str, currency: str, amount: int, command: str | None, kind: str

@@ -26,9 +26,8 @@ def against(model: Model, sent: Sent) -> Iterator[str]:
     makes = sent.type in GIVING and model.auto_create
     if sent.client not in model.clients and not makes:
         yield "client_not_found"
-    if sent.type in QUERIES:
-        if sent.currency is not None and wallet is None:
-            yield "wallet_not_found"
+    if sent.type in (*QUERIES, "get_order"):
+        yield from _against_asking(model, sent, wallet)
         return
     if wallet is not None and wallet.status == "closed":
         yield "wallet_closed"
@@ -39,6 +38,14 @@ def against(model: Model, sent: Sent) -> Iterator[str]:
     if wallet is None and not makes and currency is not None:
         yield "wallet_not_found"
     yield from _against_moving(model, sent, wallet or Wallet())
+
+
+def _against_asking(model: Model, sent: Sent, wallet: Wallet | None) -> Iterator[str]:
+    if sent.type == "get_order":
+        if (sent.client, sent.order) not in model.orders:
+            yield "order_not_found"
+    elif sent.currency is not None and wallet is None:
+        yield "wallet_not_found"
 
 
 def _against_registering(model: Model, sent: Sent) -> Iterator[str]:
@@ -60,6 +67,8 @@ def _against_moving(model: Model, sent: Sent, wallet: Wallet) -> Iterator[str]:
         yield from _against_settling(model, sent, wallet)
     elif sent.type == "refund":
         yield from _against_refunding(model, sent, wallet)
+    elif sent.type in ("cancel_order", "retry_order"):
+        yield from _against_ordering(model, sent, wallet)
     elif sent.type in GIVING:
         if wallet.total + amount > LIMIT:
             yield "balance_limit"
@@ -70,6 +79,8 @@ def _against_moving(model: Model, sent: Sent, wallet: Wallet) -> Iterator[str]:
             yield "insufficient_funds"
     if sent.type == "hold":
         yield from _against_holding(model, sent)
+    if sent.type == "place_order" and (sent.client, sent.order) in model.orders:
+        yield "order_exists"
     if sent.type == "transfer":
         yield from _against_receiving(model, sent)
 
@@ -103,6 +114,23 @@ def _against_settling(model: Model, sent: Sent, wallet: Wallet) -> Iterator[str]
         yield "hold_expired"
     if (sent.amount or 0) > hold.amount:
         yield "exceeds_hold"
+
+
+def _against_ordering(model: Model, sent: Sent, wallet: Wallet) -> Iterator[str]:
+    order = model.orders.get((sent.client, sent.order or ""))
+    if order is None:
+        yield "order_not_found"
+    elif sent.type == "cancel_order":
+        waits = order.status == "pending" and not order.begun
+        if not waits and not (order.status == "failed" and order.has_money):
+            yield "order_not_cancellable"
+    elif order.status != "failed":
+        yield "order_not_retryable"
+    elif not order.has_money:
+        if wallet.status == "frozen":
+            yield "wallet_frozen"
+        if wallet.balance < order.amount:
+            yield "insufficient_funds"
 
 
 def _against_refunding(model: Model, sent: Sent, wallet: Wallet) -> Iterator[str]:

@@ -33,24 +33,42 @@ class Sweep(NamedTuple):
     """The worker's look for holds whose time is over."""
 
 
-Turn = Status | Due | Sweep
+class Called(NamedTuple):
+    """The fulfillment of the order is leased and called once, if it is pending."""
+
+    client: str
+    order: str
+
+
+class Ended(NamedTuple):
+    """The same, and it comes to this end."""
+
+    client: str
+    order: str
+    end: str  # completed, refused or kept
+
+
+Turn = Status | Due | Sweep | Called | Ended
 Step = Sent | Turn
 
 HOLDS = ("h1", "h2", "h3", "h4", "h5", "h6")
+ORDERS = ("o1", "o2", "o3", "o4")
+ENDS = ("completed", "refused", "kept")
 
 _KINDS = (
-    *sorted(GIVING), *sorted(TAKING), "capture", "transfer", "transfer", "register_client",
-    "register_client", "open_wallet", "get_wallet", "get_history", "hold", "hold", "hold",
-    "release", "refund", "refund", "refund", "freeze_wallet", "unfreeze_wallet",
-    "unfreeze_wallet", "close_wallet",
+    *sorted(GIVING), *sorted(TAKING), "capture", "capture", "transfer", "transfer",
+    "register_client", "register_client", "open_wallet", "open_wallet", "get_wallet",
+    "get_history", "hold", "hold", "hold", "release", "refund", "refund", "refund",
+    "freeze_wallet", "unfreeze_wallet", "unfreeze_wallet", "close_wallet", "place_order",
+    "place_order", "place_order", "cancel_order", "retry_order", "get_order",
 )  # fmt: skip
 _GAPS_MS = (0, 0, 0, 0, 0, 100, 1_500, -1_000)
 
 
 def step(number: int, ids: int) -> Step:
-    """What happens next: in a tenth of all cases something other than a command."""
+    """What happens next: in an eighth of all cases something other than a command."""
     pick = _Pick(number)
-    if pick.choose(range(10)) == 0:
+    if pick.choose(range(8)) == 0:
         return turn(pick.number)
     return sent(pick.number, ids)
 
@@ -58,7 +76,11 @@ def step(number: int, ids: int) -> Step:
 def turn(number: int) -> Turn:
     """Something that happens without a command."""
     pick = _Pick(number)
-    roll, client = pick.choose(range(3)), pick.choose(CLIENTS)
+    roll, client = pick.choose(range(7)), pick.choose(CLIENTS)
+    if roll > 4:
+        return Ended(client, pick.choose(ORDERS), pick.choose(ENDS))
+    if roll > 2:
+        return Called(client, pick.choose(ORDERS))
     if roll == 0:
         return Sweep()
     if roll == 1:
@@ -73,7 +95,7 @@ def sent(number: int, ids: int) -> Sent:
     choose = pick.choose
     client, currency, kind = choose(CLIENTS), choose(CURRENCIES), choose(_KINDS)
     # What can be given back has few ids of its own, so that refunds find something.
-    takes = kind in TAKING or kind == "transfer"
+    takes = kind in TAKING or kind in ("transfer", "place_order")
     name = _taker(choose, ids) if takes else f"{choose(range(ids))}"
     made = Sent(client, name, kind, currency, gap_ms=choose(_GAPS_MS))
     if kind == "register_client":
@@ -85,6 +107,8 @@ def sent(number: int, ids: int) -> Sent:
         return made._replace(currency=choose((None, currency)), limit=choose((None, 1, 3)))
     if kind.endswith("_wallet"):
         return made
+    if kind in ("cancel_order", "retry_order", "get_order"):
+        return made._replace(order=choose(ORDERS), currency=choose((None, None, currency)))
     if kind == "release":
         return made._replace(hold=choose(HOLDS), currency=choose((None, None, currency)))
     made = _referring(made._replace(amount=choose(AMOUNTS)), pick, ids)
@@ -108,6 +132,8 @@ def _referring(made: Sent, pick: _Pick, ids: int) -> Sent:
         return made._replace(to=choose(CLIENTS))
     if made.type == "payment":
         return made._replace(merchant="m1")
+    if made.type == "place_order":
+        return made._replace(order=choose(ORDERS))
     if made.type == "hold":
         hold, late = choose((None, *HOLDS)), choose((False, False, False, True))
         return made._replace(hold=hold, late=late)

@@ -9,13 +9,14 @@ from typing import NamedTuple
 LIMIT = 9_000_000_000_000_000
 RECENT = 10
 
-# Contract §3, as far as one topic goes.
+# Contract §3.
 REASONS = (
     "idempotency_conflict", "rate_limited", "invalid_request", "unknown_currency",
     "invalid_amount", "client_exists", "email_taken", "phone_taken", "wallet_exists",
     "client_not_found", "wallet_not_found", "wallet_closed", "wallet_frozen", "same_wallet",
     "recipient_not_found", "transaction_not_found", "not_refundable", "exceeds_original",
-    "hold_exists", "hold_not_found", "hold_expired", "exceeds_hold", "balance_not_zero",
+    "hold_exists", "hold_not_found", "hold_expired", "exceeds_hold", "order_exists",
+    "order_not_found", "order_not_cancellable", "order_not_retryable", "balance_not_zero",
     "balance_limit", "insufficient_funds",
 )  # fmt: skip
 # What the edge finds out before any wallet is looked at.
@@ -51,7 +52,20 @@ class Sent(NamedTuple):
     original: str | None = None
     late: bool = False  # a hold whose expires_at is past when it comes
     limit: int | None = None
+    order: str | None = None
     gap_ms: int = 0  # its record's timestamp, counted from the record before it; no content
+
+
+class Told(NamedTuple):
+    """What is told of an order; `failure` is why it failed."""
+
+    status: str
+    amount: int
+    currency: str
+    fulfillment: str | None
+    attempts: int
+    refunded: int
+    failure: str | None = None
 
 
 class Rate(NamedTuple):
@@ -85,6 +99,7 @@ class Outcome(NamedTuple):
     recent: tuple[Shown, ...] | None = None
     held: int | None = None
     has_more: bool = False
+    order: Told | None = None
 
 
 @dataclass
@@ -94,11 +109,12 @@ class Wallet:
     balance: int = 0
     status: str = "open"
     held: int = 0
+    escrow: int = 0
 
     @property
     def total(self) -> int:
-        """All of it, held money too."""
-        return self.balance + self.held
+        """All of it, held money and escrow too."""
+        return self.balance + self.held + self.escrow
 
 
 @dataclass
@@ -109,6 +125,26 @@ class Hold:
     amount: int
     status: str = "open"
     due: bool = False
+
+
+@dataclass
+class Order:
+    """An order; `begun` once its round's fulfillment is, `calls` those made so far."""
+
+    placed_by: str
+    currency: str
+    amount: int
+    status: str = "pending"
+    has_money: bool = True
+    begun: bool = False
+    calls: int = 0
+    fulfillment: str | None = None
+    failure: str | None = None
+
+    @property
+    def holds_escrow(self) -> bool:
+        """Whether its money is in escrow."""
+        return self.has_money and self.status in ("pending", "failed")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from ledger.verification import CHECKS, FAULTS_SHOWN_MAX, Finding, UnsettledErro
 from ops.stack import StackAddress
 from tests.conftest import WalletEnv
 from tests.ledger.bookkeeper import Bookkeeper
-from tests.ledger.damage import DAMAGES, ESCROW_IN_ORDER, HELD_IN_ORDER, Damage, command, story
+from tests.ledger.damage import DAMAGES, HELD_IN_ORDER, Damage, command, story, tell_orders
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def books_to_damage(stack: StackAddress, template_database: str) -> Iterator[psy
     with psycopg.connect(stack.database_url, autocommit=True) as server:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"')
         with connect(url, application_name="test-worker") as worker:
-            Bookkeeper(worker).apply(story())
+            books = Bookkeeper(worker)
+            tell_orders(books)
+            books.apply(story())
         with connect(url, application_name="test-owner", role=None, long_queries=True) as owner:
             yield owner
         server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
@@ -78,23 +80,25 @@ def test_books_kept_by_the_workers_path_are_in_order(
     # alice USD and EUR, bob USD, carol EUR, dave USD, zoe USD
     assert findings["balances"].examined == findings["accounts"].examined == 6
     assert findings["totals"].examined == 2
-    assert findings["positions"].examined == 1
+    assert findings["positions"].examined == 2
     assert findings["movements"].examined == findings["sources"].examined == 16
     assert seen[-1] == ("clients", 5, 5)
 
 
-def test_holds_and_escrow_in_order_are_no_fault(
+def test_holds_and_orders_in_order_are_no_fault(
     bookkeeper: Bookkeeper, owner: psycopg.Connection, reader: psycopg.Connection
 ) -> None:
     bookkeeper.apply([command("zoe", "credit", "100.00")])
     owner.execute(HELD_IN_ORDER)
-    owner.execute(ESCROW_IN_ORDER)
+    tell_orders(bookkeeper)
     findings = _by_name(verify(reader))
     assert _failed(list(findings.values())) == set()
     assert findings["holds"].examined == findings["escrow"].examined == 1
-    # Four of the available account, four of the held one (its row of before the hold shows 0), one
-    # of the escrow.
-    assert findings["chains"].examined == 9
+    assert findings["orders"].examined == 5
+    assert findings["jobs"].examined == findings["refunds"].examined == 1
+    # Of Zoe's available account three, of her held one as many (its row of before the hold shows
+    # 0). Of Olga's available account eleven, of her escrow all but that of before.
+    assert findings["chains"].examined == 3 + 3 + 11 + 10
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)

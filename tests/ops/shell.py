@@ -23,7 +23,7 @@ import structlog
 from ops.cli.main import main
 
 WALLET = [sys.executable, "-m", "ops.cli"]
-_OURS = ("WALLET_", "KAFKA_", "PG", "DATABASE_URL")
+_OURS = ("WALLET_", "KAFKA_", "PG", "DATABASE_URL", "FULFILLMENT_")
 
 
 class Ran(NamedTuple):

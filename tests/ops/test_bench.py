@@ -86,7 +86,7 @@ def test_a_person_reads_tables() -> None:
     latency = Latency(100, 1, [0.004, 0.009], 0.001)
     mixed = Round(800, 0.1, {}, 800, ours.stages)
     theirs = Round(100, 0.2, {})
-    figures = Figures([ours], [mixed], [theirs], 0.01, latency, ["the broker: away"], True)
+    figures = Figures([ours], [mixed], [theirs], [], 0.01, latency, ["the broker: away"], True)
     screen = Console(record=True, width=100, file=io.StringIO())
     show({"cores": 2, "postgres": {"fsync": "on"}}, figures, screen)
     said = screen.export_text()

@@ -16,6 +16,7 @@ import pytest
 
 from ops.stack import TOOLS, fetch
 from tests.ops.shell import Ran, Shell
+from tests.producers.shop import stubbed
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -53,13 +54,13 @@ def test_a_stack_says_how_it_is_and_where(home: Shell) -> None:
 
 
 def test_the_readmes_console_recipes_give_results(home: Shell) -> None:
-    own, local = _recipes()
+    own, local, order = _recipes()
     home.fine("migrate")
     home.fine("topics", "apply")
     # The first to ask for a group on a new broker, which once ended the process with SIGSEGV.
     first = home.process("lag")
     assert first.returncode == 0, first.stderr
-    with home.started("run", "all") as running:
+    with stubbed() as (stub, url), home.started("run", "all", FULFILLMENT_URL=url) as running:
         running.says("the relay owns its part")
         [carols] = _results(_bash(home, own))
         assert (carols["client_id"], carols["status"], carols["balance_after"]) == (
@@ -68,13 +69,17 @@ def test_the_readmes_console_recipes_give_results(home: Shell) -> None:
         both = _results(_bash(home, local))
         assert [result["command_id"] for result in both] == ["c-1", "c-2"]
         assert both[1]["balance_after"] == "20.00"
+        placed, ended = _results(_bash(home, order))
+        assert (placed["event"], placed["status"]) == ("order_placed", "pending")
+        assert (ended["event"], ended["balance_after"]) == ("order_completed", "7.50")
+        assert stub.record.ids == {"carol/ORD-1": ended["fulfillment_id"]}
         assert running.end(signal.SIGTERM) == 0
 
 
 def _recipes() -> list[str]:
     section = README.read_text(encoding="utf-8").split("console tools\n", 1)[1].split("\n## ")[0]
     recipes = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert len(recipes) == 2
+    assert len(recipes) == 3
     return recipes
 
 

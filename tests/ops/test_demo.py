@@ -92,8 +92,10 @@ def test_the_story_comes_out_as_it_is_told_and_nothing_is_left(folder: Path) -> 
     ):
         assert words in shown
     assert "dead not_json" in shown
+    for end in ("book-1 is completed after 1 attempt", "lamp-1 is failed after 3 attempts"):
+        assert end in shown
     assert "The books are right." in shown
-    assert "Everything came as expected: 16 records, each answered once." in shown
+    assert "Everything came as expected: 19 records, each answered once." in shown
     _assert_nothing_left(folder)
 
 

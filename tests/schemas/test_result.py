@@ -41,6 +41,12 @@ REFUSED_REQUEST = {
 DETAILS: dict[str, Any] = REFUSED_REQUEST | {
     "event": "wallet_details", "reason": None, "detail": None, "wallets": [], "transactions": [],
 }  # fmt: skip
+COMPLETED = REFUSED_REQUEST | {
+    "event": "order_completed", "command_id": None, "source": None, "order_id": "o",
+    "status": "completed", "amount": "5.00", "currency": "USD", "fulfillment_id": "f-1",
+    "attempts": 1, "refunded": "0.00", "reason": None, "detail": None, "balance_after": "0.00",
+    "created_at": NOON, "updated_at": NOON,
+}  # fmt: skip
 BALANCE = {"client_id": "ada", "wallets": [WALLET], "updated_at": NOON}
 
 SHAPES = [
@@ -50,6 +56,7 @@ SHAPES = [
     (WALLET_RESULT_SHAPE, ANSWERED),
     (ORDER_RESULT_SHAPE, REFUSED_REQUEST),
     (ORDER_RESULT_SHAPE, DETAILS),
+    (ORDER_RESULT_SHAPE, COMPLETED),
     (WALLET_BALANCE_SHAPE, BALANCE),
 ]
 

@@ -86,8 +86,8 @@ def test_a_mistake_says_what_would_be_right() -> None:
 
 @pytest.mark.parametrize("secret", sorted(SECRETS))
 def test_a_secret_is_never_shown(secret: str) -> None:
-    url = "postgresql://u:hunter2@db/wallet"
-    environ = SASL | {secret: url, "WALLET_PARTITIONS": "x"}
+    scheme = "https" if secret == "FULFILLMENT_URL" else "postgresql"
+    environ = SASL | {secret: f"{scheme}://u:hunter2@host/wallet", "WALLET_PARTITIONS": "x"}
     assert "hunter2" not in str(mistakes(environ))
     del environ["WALLET_PARTITIONS"]
     environ |= {
