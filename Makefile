@@ -2,22 +2,29 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 COMMANDS ?= 1000000
+MINUTES ?= 60
 SEED ?= 1
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
+# Mostly the tests wait: two processes, each with a Kafka and a PostgreSQL of its own (1.1 GB for the
+# three of them), keep two cores busy.
+PARALLEL := -n $(WORKERS)
 
-.PHONY: help venv demo test test-all test-compose soak lint types ci clean
+.PHONY: help venv demo test test-all test-compose proof soak model lint types ci clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the whole way on an embedded Kafka and PostgreSQL: commands in, results out, books checked"
-	@echo "make test    all tests; ARGS='-k transfer -x' goes to pytest"
+	@echo "make test    all tests, in WORKERS=2 processes; ARGS='-k transfer -x' goes to pytest"
 	@echo "make test-all  those that take long, too"
 	@echo "make test STACK=containers  the tests of the contract, on Kafka and PostgreSQL in Docker containers"
 	@echo "make test-compose  docker-compose.yml built, brought up, used from outside, restarted in part, taken down"
-	@echo "make soak    random commands against the model; COMMANDS=1000000 SEED=1 by default"
+	@echo "make proof   everything killed, frozen and cut off under load for MINUTES=60, then judged from outside: docs/proof.md; SEED=1"
+	@echo "make soak    the same at half of wallet bench's rate: what grows is drawn into docs/soak.svg; MINUTES=60 SEED=1"
+	@echo "make model   random commands against the model; COMMANDS=1000000 SEED=1"
 	@echo "make venv    .venv/ with the project and all its extras"
 	@echo "make lint    ruff and the import contracts"
 	@echo "make types   mypy, strict"
@@ -45,19 +52,26 @@ ifeq ($(STACK),containers)
 	STACK=containers $(BIN)/python -m pytest --timeout=300 -m "contract and not long" $(ARGS)
 else
 	@$(BIN)/python -m ops.stack
-	$(BIN)/python -m pytest -m "not long and not compose" $(ARGS)
+	$(BIN)/python -m pytest -m "not long and not compose" $(PARALLEL) $(ARGS)
 endif
 
 # With those that take long by their nature: real runs of wallet bench with its baseline.
 test-all: $(STAMP)
 	@$(BIN)/python -m ops.stack
-	$(BIN)/python -m pytest -m "not compose" $(ARGS)
+	$(BIN)/python -m pytest -m "not compose" $(PARALLEL) $(ARGS)
 
 # A Docker engine with compose must answer; the project it runs is its own and leaves nothing behind.
 test-compose: $(STAMP)
 	$(BIN)/python -m pytest -m compose tests/deploy/test_compose.py $(ARGS)
 
+# On servers of its own. ARGS='--rate 200' for another rate, --no-table to leave the seeded bugs out.
+proof: $(STAMP)
+	$(BIN)/python -m tests.faults.proof --minutes $(MINUTES) --seed $(SEED) --page docs/proof.md $(ARGS)
+
 soak: $(STAMP)
+	$(BIN)/python -m tests.faults.proof --soak --minutes $(MINUTES) --seed $(SEED) --page docs/soak.md $(ARGS)
+
+model: $(STAMP)
 	@$(BIN)/python -m ops.stack
 	WALLET_TEST_COMMANDS=$(COMMANDS) WALLET_TEST_SEED=$(SEED) $(BIN)/python -m pytest -s -q tests/consumers/test_model.py $(ARGS)
 

@@ -34,7 +34,7 @@ from tests.ledger.model import Model
 from tests.ledger.script import Called, Due, Ended, Status, Sweep, sent, turn
 from tests.ledger.term import Rate, Sent
 
-# `make soak` does so many commands, in runs with a database each: the checks of the books take
+# `make model` does so many commands, in runs with a database each: the checks of the books take
 # 12 ms on 1,000 rows, and 30 on 3,000.
 COMMANDS = int(os.environ.get("WALLET_TEST_COMMANDS", "10000"))
 SEED = int(os.environ.get("WALLET_TEST_SEED", "11"))
@@ -288,7 +288,7 @@ class Wallets(RuleBasedStateMachine):
 @pytest.mark.timeout(900)  # what fails is made as short as it can be
 @pytest.mark.parametrize("number", range(max(1, COMMANDS // COMMANDS_PER_RUN)))
 def test_the_ledger_equals_the_model_after_each_batch(wallet_env: WalletEnv, number: int) -> None:
-    """10,000 commands in all; WALLET_TEST_COMMANDS makes it more such runs (`make soak`)."""
+    """10,000 commands in all; WALLET_TEST_COMMANDS makes it more such runs (`make model`)."""
     url = wallet_env.database_url
     with (
         connect(url, application_name="test-worker") as session,

@@ -13,10 +13,19 @@ from typing import Any
 
 from tests.faults.checker_contract import Command, read, source_of, told
 from tests.faults.checker_evidence import BALANCES, DEAD_LETTERS, RESULTS, Evidence, Place
-from tests.faults.checker_replay import Breach, Replay
+from tests.faults.checker_order import ENDS, Breach
+from tests.faults.checker_replay import Replay
 
 _CLIENT_KINDS = ("available", "held", "escrow")
-_QUERIED = {"wallet_details": "answered", "request_rejected": "rejected"}
+_STATUS = {
+    "wallet_details": "answered",
+    "order_details": "answered",
+    "request_rejected": "rejected",
+}
+# A failed order can go round again until it is cancelled.
+_MAY_BE_FULFILLED = {
+    ("completed", None), ("failed", "fulfillment_unknown"), ("cancelled", "fulfillment_unknown"),
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -27,6 +36,8 @@ class Verdict:
     answers: int = 0
     breaches: list[Breach] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    # By currency: what the clients have beyond what went in, in minor units.
+    off: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if not self.breaches:
@@ -43,12 +54,13 @@ def judge(evidence: Evidence) -> Verdict:
     for rule in (
         case.answered_once, case.letters_as_they_came, case.caused_once, case.in_order,
         case.positions, case.sequential, case.money, case.balance_topic, case.nothing_waits,
-        case.no_deadlock,
+        case.no_deadlock, case.fulfilled_once,
     ):  # fmt: skip
         for breach in rule():
             if breach.rule not in verdict.counts:
                 verdict.breaches.append(breach)
             verdict.counts[breach.rule] += 1
+    verdict.off = case.off
     return verdict
 
 
@@ -68,8 +80,10 @@ class _Case:
                 self._dead[place] = content
         # By the input's place: what answers it. A result's value, or a letter's text headers.
         self.answers: dict[Place, list[dict[str, Any]]] = defaultdict(list)
+        self.off: dict[str, int] = {}
         self._answered_at: list[tuple[str, Place, Place]] = []
         self._caused: Counter[str] = Counter()
+        self._events: dict[str, dict[str, Any]] = {}
         self._read_results()
         self._read_letters()
 
@@ -111,7 +125,7 @@ class _Case:
                 place = Place(row["source_topic"], row["source_partition"], row["source_offset"])
                 received = row["credit_kind"] == "peer"
                 expected[f"{place}/transfer_{'received' if received else 'reversed'}"] += 1
-            elif row["command_id"].endswith("/expired"):
+            elif row["type"] in ENDS or row["command_id"].endswith("/expired"):
                 expected[f"{row['client_id']}/{row['command_id']}"] += 1
         for event in expected | self._caused:
             if expected[event] != self._caused[event]:
@@ -157,13 +171,17 @@ class _Case:
         """Every answer is the model's, and what is stored is what the model is left with."""
         results = {p: a[0] for p, a in self.answers.items() if p in self.commands}
         results = {p: a for p, a in results.items() if "wallet-dlt-reason" not in a}
-        replay = Replay(self._evidence, self.commands, results)
+        replay = Replay(self._evidence, self.commands, results, self._events)
         yield from replay.breaches()
         wallets = replay.model.wallets
         expected = {
             (*key, kind): amount
             for key, wallet in wallets.items()
-            for kind, amount in (("available", wallet.balance), ("held", wallet.held))
+            for kind, amount in (
+                ("available", wallet.balance),
+                ("held", wallet.held),
+                ("escrow", wallet.escrow),
+            )
         }
         stored = {(r["client_id"], r["currency"], r["kind"]): r for r in self._tables["accounts"]}
         for account in sorted(expected.keys() | stored.keys()):
@@ -175,6 +193,25 @@ class _Case:
             hold = replay.model.holds.get((row["client_id"], row["hold_id"]))
             if hold is None or (hold.amount, hold.status) != (row["amount"], row["status"]):
                 yield Breach("state", f"hold {row['client_id']} {row['hold_id']}", row["status"])
+        yield from replay.orders.stored(self._tables["orders"])
+
+    def fulfilled_once(self) -> Iterator[Breach]:
+        """A completed order was fulfilled under the id it tells; what was fulfilled and is not
+        completed here is known as one that may have been delivered.
+        """
+        done = self._evidence.fulfilled
+        if done is None:
+            return
+        stored = {f"{r['client_id']}/{r['order_id']}": r for r in self._tables["orders"]}
+        for key, row in stored.items():
+            if row["status"] == "completed" and done.get(key) != row["fulfillment_id"]:
+                what = f"completed as {row['fulfillment_id']}, fulfilled as {done.get(key)}"
+                yield Breach("fulfillment", key, what)
+        for key in done:
+            now = stored.get(key)
+            if now is None or (now["status"], now["reason"]) not in _MAY_BE_FULFILLED:
+                what = f"was fulfilled, and is {now and now['status']} here"
+                yield Breach("fulfillment", key, what)
 
     def money(self) -> Iterator[Breach]:
         """Nothing is made or lost: all balances and what went in and out add up to zero."""
@@ -188,7 +225,8 @@ class _Case:
                 if kind is not None and kind not in (*_CLIENT_KINDS, "peer"):
                     moved[row["currency"]] += amount * row["amount"]
         for currency in sorted(totals | moved):
-            if totals[currency] + moved[currency]:
+            self.off[currency] = totals[currency] + moved[currency]
+            if self.off[currency]:
                 what = f"clients have {totals[currency]}, {-moved[currency]} went in"
                 yield Breach("money", currency, what)
 
@@ -198,6 +236,8 @@ class _Case:
         shown = {key.decode(): json.loads(seen.value or b"{}") for key, seen in newest.items()}
         stored: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         for row in self._tables["accounts"]:
+            if row["kind"] == "escrow":
+                continue
             wallet = stored[row["client_id"]].setdefault(row["currency"], {"held": 0})
             wallet[row["kind"]] = row["balance"]
             if row["kind"] == "available":
@@ -235,11 +275,13 @@ class _Case:
             for seen in self._evidence.outputs[kind]:
                 result = json.loads(seen.value or b"")
                 place, event = source_of(result), _text(seen.headers)["ce_id"]
+                if kind == "order-result":
+                    result["order_status"] = result["status"]
+                    result["status"] = _STATUS.get(result["event"], "applied")
                 if place is None:
                     self._caused[event] += 1
+                    self._events[event] = result
                     continue
-                if kind == "order-result":
-                    result["status"] = _QUERIED[result["event"]]
                 self.answers[place].append(result)
                 if place in self._evidence.inputs:
                     self._answered_at.append((kind, place, seen.place))

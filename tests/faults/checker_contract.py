@@ -5,6 +5,7 @@ Written from the contract alone. It knows the four currencies that the fault tes
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from decimal import Decimal
@@ -15,17 +16,17 @@ from tests.ledger.term import GIVING, LIMIT, QUERIES, STATUSES, TAKING, Sent
 
 SCALES = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 DEFAULT_CURRENCY = "USD"
-REFERRING = ("capture", "release", "refund")
+REFERRING = ("capture", "release", "refund", "cancel_order", "retry_order", "get_order")
 
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._:@-]{1,64}")
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
-_MOVING = (*GIVING, *TAKING, "transfer", "refund", "hold")
+_MOVING = (*GIVING, *TAKING, "transfer", "refund", "hold", "place_order")
 _TYPES = {
     "wallet-command": {
         *_MOVING, *STATUSES, *QUERIES, "release", "register_client", "open_wallet",
-    },
-    "order-request": {"get_wallet"},
+    } - {"place_order"},
+    "order-request": {"place_order", "cancel_order", "retry_order", "get_order", "get_wallet"},
 }  # fmt: skip
 _EVERYWHERE = {
     "command_id", "type", "client_id", "currency", "reference", "description", "metadata",
@@ -35,6 +36,13 @@ _MORE = {
     "payment": {"merchant_id"}, "transfer": {"to_client_id"}, "refund": {"original_command_id"},
     "hold": {"hold_id", "expires_at"}, "capture": {"hold_id"}, "release": {"hold_id"},
     "register_client": {"name", "email", "phone"}, "get_history": {"limit", "before"},
+    "place_order": {"order_id", "items"}, "cancel_order": {"order_id"},
+    "retry_order": {"order_id"}, "get_order": {"order_id"},
+}  # fmt: skip
+_REQUIRED = {
+    "payment": {"merchant_id"}, "transfer": {"to_client_id"}, "refund": {"original_command_id"},
+    "capture": {"hold_id"}, "release": {"hold_id"}, "register_client": {"name"},
+    "cancel_order": {"order_id"}, "retry_order": {"order_id"}, "get_order": {"order_id"},
 }  # fmt: skip
 
 
@@ -111,6 +119,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _command(client: str, fields: dict[str, Any], kind: str) -> Command:
     type_, referring = fields["type"], fields["type"] in REFERRING
+    if type_ == "place_order":
+        fields.setdefault("order_id", _order_id(client, fields["command_id"]))
     currency = fields.get("currency")
     if currency is None and not referring and type_ not in QUERIES:
         currency = DEFAULT_CURRENCY
@@ -120,22 +130,25 @@ def _command(client: str, fields: dict[str, Any], kind: str) -> Command:
         client, fields["command_id"], type_, currency, None, fields.get("to_client_id"),
         fields.get("name"), fields.get("email"), fields.get("phone"), _fault(fields, currency),
         fields.get("merchant_id"), fields.get("hold_id"), fields.get("original_command_id"),
-        limit=fields.get("limit"),
+        limit=fields.get("limit"), order=fields.get("order_id"),
     )  # fmt: skip
     if text is not None and not referring and sent.fault is None:
         sent = sent._replace(amount=minor(text, str(currency)))
     return Command(
         sent, _content(fields, kind, currency, text, sent.amount), text if referring else None,
-        fields.get("expires_at"), type_ in QUERIES,
+        fields.get("expires_at"), type_ in (*QUERIES, "get_order"),
     )  # fmt: skip
+
+
+def _order_id(client: str, command_id: str) -> str:
+    """The id of an order whose request names none."""
+    return f"ORD-{hashlib.sha256(f'{client}/{command_id}'.encode()).hexdigest()[:20]}"
 
 
 def _fault(fields: dict[str, Any], currency: str | None) -> str | None:
     type_ = fields["type"]
     allowed = _EVERYWHERE | _MORE.get(type_, set()) | ({"amount"} if type_ in _MOVING else set())
-    if not fields.keys() <= allowed or not _MORE.get(type_, set()) & {
-        "merchant_id", "to_client_id", "original_command_id",
-    } <= fields.keys():  # fmt: skip
+    if not fields.keys() <= allowed or not _REQUIRED.get(type_, set()) <= fields.keys():
         return "invalid_request"
     if currency is not None and currency not in SCALES:
         return "unknown_currency"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, cast
 
@@ -61,16 +61,27 @@ class Evidence:
     # The first offset and the one after the last of each input partition.
     log_bounds: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    # By idempotency key: under which id the fulfillment service has done it; None if not asked.
+    fulfilled: dict[str, str] | None = None
 
 
 _TABLES = {
     "journal": "SELECT * FROM transactions ORDER BY id",
     "accounts": "SELECT * FROM accounts ORDER BY client_id, currency, kind",
+    "orders": "SELECT * FROM orders ORDER BY client_id, order_id",
     "holds": "SELECT * FROM holds ORDER BY client_id, hold_id",
     "positions": "SELECT * FROM consumer_positions ORDER BY topic, partition",
     "waiting": "SELECT id, topic, event_id FROM outbox ORDER BY id",
     "deadlocks": "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
 }
+
+
+# What goes on by itself when everything is answered.
+_UNFINISHED = """
+SELECT (SELECT count(*) FROM outbox)
+     + (SELECT count(*) FROM orders WHERE status = 'pending')
+     + (SELECT count(*) FROM holds WHERE status = 'open' AND expires_at IS NOT NULL)
+"""
 
 
 def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
@@ -79,11 +90,12 @@ def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
     What is not settled by then is evidence, too. Raises KafkaException, psycopg.Error.
     """
     evidence = Evidence(system)
-    with _Reader(system) as reader:
+    with Reader(system) as reader:
         for kind in INPUTS:
             for seen in reader.read(system.topic_prefix + kind, evidence.log_bounds):
                 evidence.inputs[seen.place] = seen
-        _settle(evidence, settle_timeout_s)
+        last = {(place.topic, place.partition): place.offset for place in evidence.inputs}
+        settle(system, last, settle_timeout_s)
         for kind in (*RESULTS, *DEAD_LETTERS, BALANCES):
             evidence.outputs[kind] = list(reader.read(system.topic_prefix + kind, {}))
     with psycopg.connect(system.database_url, row_factory=dict_row) as session:
@@ -93,23 +105,23 @@ def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
     return evidence
 
 
-def _settle(evidence: Evidence, timeout_s: float) -> None:
-    """Wait until every position has passed its partition's last record and the outbox is empty."""
-    last: dict[tuple[str, int], int] = {}
-    for place in evidence.inputs:
-        last[place.topic, place.partition] = place.offset
+def settle(system: System, last: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
+    """Wait until every position has passed its partition's last record and nothing goes on; False
+    where that takes longer.
+    """
     deadline = time.monotonic() + timeout_s
-    with psycopg.connect(evidence.system.database_url, autocommit=True) as session:
+    with psycopg.connect(system.database_url, autocommit=True) as session:
         while time.monotonic() < deadline:
             rows = session.execute("SELECT topic, partition, next_offset FROM consumer_positions")
             reached = {(topic, partition): offset for topic, partition, offset in rows}
-            [waiting] = session.execute("SELECT count(*) FROM outbox").fetchone() or [0]
-            if not waiting and all(reached.get(key, 0) > offset for key, offset in last.items()):
-                return
+            [left] = session.execute(_UNFINISHED.encode()).fetchone() or [1]
+            if not left and all(reached.get(key, 0) > offset for key, offset in last.items()):
+                return True
             time.sleep(0.05)
+    return False
 
 
-class _Reader:
+class Reader:
     """A read_committed reader, and one that knows where the logs end for anybody."""
 
     def __init__(self, system: System) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from producers.publisher import Input
-from schemas.topic import WALLET_COMMAND
+from schemas.topic import ORDER_REQUEST, WALLET_COMMAND
 
 CURRENCIES = ("USD", "USD", "JPY")
 _GIVING = ("credit", "deposit", "top_up", "bonus", "loyalty")
@@ -18,15 +19,18 @@ _TAKING = ("debit", "withdraw", "spend", "payment")
 @dataclass(slots=True)
 class Load:
     """A stream of commands of so many clients. `opening` comes first, and alone: what follows may
-    then send money to anybody.
+    then send money to anybody. Orders, which somebody must fulfill, and holds that expire are only
+    in a `whole` one.
     """
 
     seed: int
     client_count: int
+    whole: bool = False
     _chance: random.Random = field(init=False)
     _sent: list[Input] = field(default_factory=list)
     _taken: list[tuple[str, str]] = field(default_factory=list)
     _held: list[tuple[str, str]] = field(default_factory=list)
+    _ordered: list[tuple[str, str]] = field(default_factory=list)
     _number: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +59,8 @@ class Load:
         client = self._client(self._chance.randrange(self.client_count))
         if dice < 0.07:
             return Input(WALLET_COMMAND, client.encode(), b'{"command_id": broken')
+        if self.whole and self._chance.random() < 0.2:
+            return self._request(client)
         return self._command(client, **self._fields(client))
 
     def _fields(self, client: str) -> dict[str, Any]:
@@ -74,7 +80,7 @@ class Load:
             return {"type": kind, **money} | ({"merchant_id": "m"} if kind == "payment" else {})
         if dice < 0.75:
             self._held.append((client, self._next_id()))
-            return {"type": "hold", **money}
+            return {"type": "hold", **money} | self._expiry()
         return self._referring(str(whole))
 
     def _referring(self, amount: str) -> dict[str, Any]:
@@ -92,6 +98,28 @@ class Load:
             return {"of": client, "type": "refund", "original_command_id": original, **some}
         return {"type": chance.choice(("get_wallet", "get_history", "open_wallet"))}
 
+    def _expiry(self) -> dict[str, str]:
+        """When a hold ends, for some of a whole load: in the next seconds."""
+        if not self.whole or self._chance.random() < 0.6:
+            return {}
+        ends_at = datetime.now(UTC) + timedelta(seconds=self._chance.uniform(1, 20))
+        return {"expires_at": ends_at.isoformat(timespec="milliseconds")}
+
+    def _request(self, client: str) -> Input:
+        """A request about an order; its client is the order's."""
+        chance, dice = self._chance, self._chance.random()
+        if dice < 0.5 or not self._ordered:
+            self._ordered.append((client, self._next_id()))
+            # A completed one can be refunded like anything else that was paid.
+            self._taken.append((client, self._next_id()))
+            fields = {"type": "place_order", "order_id": self._next_id(), "amount": "12.34"}
+            return self._command(client, ORDER_REQUEST, **fields)
+        if dice < 0.6:
+            return self._command(client, ORDER_REQUEST, type="get_wallet")
+        of, order_id = chance.choice(self._ordered[-200:])
+        kind = chance.choice(("cancel_order", "retry_order", "get_order"))
+        return self._command(of, ORDER_REQUEST, type=kind, order_id=order_id)
+
     def _client(self, number: int) -> str:
         return f"client-{number}"
 
@@ -99,10 +127,10 @@ class Load:
         """The id that the next command will have."""
         return f"c-{self._number}"
 
-    def _command(self, client: str, **fields: Any) -> Input:
+    def _command(self, client: str, topic: str = WALLET_COMMAND, **fields: Any) -> Input:
         client = fields.pop("of", client)
         value = {"command_id": self._next_id(), **fields}
         self._number += 1
-        made = Input(WALLET_COMMAND, client.encode(), json.dumps(value).encode())
+        made = Input(topic, client.encode(), json.dumps(value).encode())
         self._sent.append(made)
         return made

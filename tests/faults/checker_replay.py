@@ -13,6 +13,7 @@ loads make their clients and wallets first.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,22 +21,12 @@ from typing import Any, NamedTuple
 
 from tests.faults.checker_contract import Command, minor, told
 from tests.faults.checker_evidence import Evidence, Place
+from tests.faults.checker_order import ENDS, Breach, Orders, outcome_of
 from tests.ledger.model import Model
 from tests.ledger.term import Outcome, Sent
 
 Row = dict[str, Any]
 _NEVER = 2**63
-
-
-class Breach(NamedTuple):
-    """A rule that is broken: by which record, and how."""
-
-    rule: str
-    record: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.record}: {self.what}"
 
 
 class Stand(NamedTuple):
@@ -48,17 +39,25 @@ class Stand(NamedTuple):
 
 
 class Replay:
-    """`commands` are the inputs that can be read, `answers` the one result of each by its place."""
+    """`commands` are the inputs that can be read, `answers` the one result of each by its place,
+    `events` the results that answer no input, by their `ce_id`.
+    """
 
     def __init__(
-        self, evidence: Evidence, commands: dict[Place, Command], answers: dict[Place, Row]
+        self,
+        evidence: Evidence,
+        commands: dict[Place, Command],
+        answers: dict[Place, Row],
+        events: dict[str, Row],
     ) -> None:
         self._evidence = evidence
         self._commands = commands
         self._answers = answers
         self.model = Model(evidence.system.auto_create, evidence.system.transfer_refund)
+        self.orders = Orders(self.model, events)
         self._stands: dict[tuple[str, str], list[Stand]] = defaultdict(list)
-        self._expiry: dict[tuple[str, str], datetime] = {}
+        self._wallets_of: dict[str, list[str]] = defaultdict(list)
+        self._expires_at: dict[tuple[str, str], datetime] = {}
         # By partition: the kept records' places with their rows' ids, as they come.
         self._kept: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
         self._first: dict[tuple[str, str], Place] = {}
@@ -82,32 +81,27 @@ class Replay:
         command_id, _, cause = name.partition("/")
         if cause == "rest":
             return  # the capture that comes next is the one that the model knows
-        self._let_time_pass(row["created_at"])
-        if cause:
-            if self._expire(client, command_id) is None:
+        if row["type"] in ENDS:
+            yield from self.orders.end(row)
+        elif cause:
+            if not self._expire(client, command_id, row["created_at"]):
                 yield Breach("sequential", f"journal {row_id}", f"{name} had nothing to release")
         else:
             place = Place(row["source_topic"], row["source_partition"], row["source_offset"])
             yield from self._compare(place, row)
         self._note(row)
 
-    def _let_time_pass(self, now: datetime) -> None:
-        for key, expires_at in self._expiry.items():
-            if expires_at <= now and key in self.model.holds:
-                self.model.holds[key].due = True
-
-    def _expire(self, client: str, hold_id: str) -> tuple[str, str] | None:
-        """Have the model release this one hold, and no other that is due."""
+    def _expire(self, client: str, hold_id: str, now: datetime) -> bool:
+        """Have the model release this one hold; whether its time was over and it open."""
         hold = self.model.holds.get((client, hold_id))
-        if hold is None or not hold.due or hold.status != "open":
-            return None
-        others = [h for h in self.model.holds.values() if h.due and h is not hold]
-        for other in others:
-            other.due = False
-        [released] = self.model.sweep()
-        for other in others:
-            other.due = True
-        return released
+        if hold is None or hold.status != "open" or not self._is_due((client, hold_id), now):
+            return False
+        hold.due = True
+        self.model.sweep()
+        return True
+
+    def _is_due(self, key: tuple[str, str], now: datetime) -> bool:
+        return key in self._expires_at and self._expires_at[key] <= now
 
     def _compare(self, place: Place, row: Row) -> Iterator[Breach]:
         where, pairs = f"{place} (journal {row['id']})", self._kept[place.topic, place.partition]
@@ -124,7 +118,17 @@ class Replay:
             yield Breach(
                 "sequential", where, f"is {sent.client} {sent.id}, the journal has another"
             )
+        if answer is not None and sent.order is not None:
+            yield from self.orders.meet(sent, answer, where)
+        # Each batch has a time of its own, the journal's order none.
+        hold = self.model.holds.get((sent.client, sent.hold or ""))
+        if hold is not None:
+            hold.due = self._is_due((sent.client, sent.hold or ""), row["created_at"])
         expected = self.model.answer(sent)
+        if hold is not None:
+            hold.due = False
+        if sent.order is not None:  # answered on order-result, which tells neither
+            expected = expected._replace(before=None, held=None)
         if expected.duplicate:
             yield Breach("idempotency", where, f"{sent.client} {sent.id} is in the journal twice")
         if answer is not None and (found := _outcome(answer)) != expected:
@@ -142,15 +146,18 @@ class Replay:
             expires_at = datetime.fromisoformat(command.expires_at)
             sent = sent._replace(late=expires_at <= row["created_at"])
             if row["status"] == "applied":
-                self._expiry[sent.client, sent.hold or sent.id] = expires_at
+                self._expires_at[sent.client, sent.hold or sent.id] = expires_at
         return sent
 
     def _note(self, row: Row) -> None:
-        """Keep how the row's wallets stand after it."""
+        """Keep how the row's wallets and order stand after it."""
+        self.orders.note(row)
         for key in ((row[side], row["currency"]) for side in ("client_id", "counterparty")):
             wallet = self.model.wallets.get(key)
             if wallet is not None:
                 stand = Stand(row["id"], wallet.balance, wallet.held, wallet.status)
+                if key not in self._stands:
+                    self._wallets_of[key[0]].append(key[1])
                 self._stands[key].append(stand)
 
     def _between(self, place: Place) -> Iterator[Breach]:
@@ -164,6 +171,8 @@ class Replay:
             yield Breach(
                 "sequential", str(place), f"{answer['status']}, and nothing was kept of it"
             )
+        elif command.sent.order is not None:
+            yield from self.orders.shown(str(place), command.sent, answer, since, until)
         elif answer["status"] == "answered":
             yield from self._queried(place, since, until)
         elif answer.get("reason") not in ("client_not_found", "wallet_not_found"):
@@ -191,29 +200,32 @@ class Replay:
                 told(wallet["balance"], currency), told(wallet["held"], currency), wallet["status"],
             )  # fmt: skip
             stands = self._stands[client, currency]
-            begun = [s for s in stands if s.since_id < until]
-            old = [s for s in begun if s.since_id <= since][-1:]
-            if shown not in [s[1:] for s in old + [s for s in begun if s.since_id > since]]:
+            first = max(0, bisect_left(stands, since + 1, key=_since_id) - 1)
+            if shown not in [
+                s[1:] for s in stands[first : bisect_left(stands, until, key=_since_id)]
+            ]:
                 yield Breach("sequential", str(place), f"shows {shown} {currency}, as it never was")
 
     def _of(self, sent: Sent) -> Iterator[Stand]:
-        for (client, currency), stands in self._stands.items():
-            if client == sent.client and sent.currency in (None, currency):
-                yield from stands
+        for currency in self._wallets_of[sent.client]:
+            if sent.currency in (None, currency):
+                yield from self._stands[sent.client, currency]
 
     def _window(self, place: Place) -> tuple[int, int]:
         """The ids of the rows of its partition before and after the record."""
-        since, until = 0, _NEVER
-        for offset, row_id in self._kept[place.topic, place.partition]:
-            if offset < place.offset:
-                since = row_id
-            else:
-                until = row_id
-                break
-        return since, until
+        kept = self._kept[place.topic, place.partition]
+        after = bisect_left(kept, (place.offset, 0))
+        since = kept[after - 1][1] if after else 0
+        return since, kept[after][1] if after < len(kept) else _NEVER
+
+
+def _since_id(stand: Stand) -> int:
+    return stand.since_id
 
 
 def _outcome(answer: Row) -> Outcome:
+    if "event" in answer:
+        return outcome_of(answer)
     currency = answer["currency"]
     return Outcome(
         answer["status"], answer["reason"], told(answer["balance_before"], currency),
@@ -224,5 +236,5 @@ def _outcome(answer: Row) -> Outcome:
 
 def _short(outcome: Outcome | Row) -> str:
     told_of = outcome._asdict() if isinstance(outcome, Outcome) else outcome
-    names = ("status", "reason", "before", "after", "held", "duplicate")
+    names = ("status", "reason", "before", "after", "held", "duplicate", "order")
     return json.dumps({name: told_of[name] for name in names if told_of.get(name) is not None})

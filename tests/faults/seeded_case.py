@@ -67,7 +67,7 @@ def steady(stage: Stage) -> None:
     # Somebody of whom nothing more is heard than the last transfer.
     stage.scene.command("quiet", command_id="first", type_="credit", amount="5")
     stage.scene.publish(*opening)
-    eventually(lambda: stage.scene.positions_count() == len(opening) + 1, 30)
+    eventually(lambda: stage.scene.positions_count() == len(opening) + 1, 60)
     _abort(stage, command("client-1", command_id="aborted", type_="credit", amount="5"))
     stage.scene.publish(*load.more(400))
     stage.scene.command(
@@ -82,7 +82,7 @@ def crossing(stage: Stage) -> None:
     stage.start("relay")
     load = Load(seed=8, client_count=12)
     stage.scene.publish(*load.opening())
-    eventually(lambda: stage.scene.positions_count() == 24, 30)
+    eventually(lambda: stage.scene.positions_count() == 24, 60)
     clients = [f"client-{number}" for number in range(12)]
     for turn in range(20):
         stage.scene.publish(
@@ -101,12 +101,12 @@ def frozen_worker(stage: Stage) -> None:
     stage.scene.publish(*load.opening(), *load.more(10))
     fault = ("--at", "consumers.batch:Ledger.apply", "--when", "before", "--signal", "STOP")
     frozen = stage.start("worker", *fault)
-    eventually(lambda: frozen.is_frozen, 30)
+    eventually(lambda: frozen.is_frozen, 60)
     stage.start("worker")
     stage.start("relay")
-    eventually(lambda: stage.scene.positions_count() == 50, 40)
+    eventually(lambda: stage.scene.positions_count() == 50, 60)
     frozen.thaw()
-    eventually(lambda: stage.says(1, "batch applied")() or stage.says(1, "fenced")(), 20)
+    eventually(lambda: stage.says(1, "batch applied")() or stage.says(1, "fenced")(), 60)
 
 
 def lost_confirmation(stage: Stage) -> None:
@@ -142,14 +142,14 @@ def relay_frozen_before_its_commit(stage: Stage) -> None:
     _written(stage)
     fault = ("--at", "producers.relay:Relay.publish", "--when", "after", "--signal", "STOP")
     frozen = stage.start("relay", *fault)
-    eventually(lambda: frozen.is_frozen, 30)
+    eventually(lambda: frozen.is_frozen, 60)
     with stage.scene.connect() as session:
         session.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name LIKE 'wallet-relay%'"
         )
     stage.start("relay")
-    eventually(lambda: stage.scene.waiting() == 0, 30)
+    eventually(lambda: stage.scene.waiting() == 0, 60)
     frozen.thaw()
     time.sleep(1.0)
 
@@ -161,14 +161,14 @@ def late_commit(stage: Stage) -> None:
     late = _start_two_workers(stage, *stall)
     clients = [f"client-{number}" for number in range(20)]
     scene.publish(*(command(c, command_id="1", type_="credit", amount="1") for c in clients))
-    eventually(lambda: late.is_frozen and scene.positions_count() > 0, 20)
+    eventually(lambda: late.is_frozen and scene.positions_count() > 0, 60)
     scene.publish(*(command(c, command_id="2", type_="credit", amount="1") for c in clients))
     count = scene.positions_count()
     pause = ("--at", "producers.relay:Relay.commit", "--when", "after", "--signal", "STOP")
     relay = stage.start("relay", *pause)
-    eventually(lambda: relay.is_frozen, 20)
+    eventually(lambda: relay.is_frozen, 60)
     late.thaw()
-    eventually(lambda: scene.positions_count() > count, 20)
+    eventually(lambda: scene.positions_count() > count, 60)
     relay.thaw()
 
 
@@ -179,7 +179,7 @@ def _start_two_workers(stage: Stage, *fault: str) -> Process:
     first = stage.start("worker", *fault)
     stage.start("worker")
     for number in (1, 2):
-        eventually(stage.says(number, "wallet-command "), 40)
+        eventually(stage.says(number, "wallet-command "), 60)
     return first
 
 
@@ -203,15 +203,16 @@ def _killed(stage: Stage, *fault: str) -> None:
     load = Load(seed=11, client_count=20)
     stage.scene.publish(*load.opening(), *load.more(10))
     killed = stage.start("worker", *fault, "--signal", "KILL")
-    killed.started.wait(30)
+    killed.started.wait(60)
     stage.start("worker")
     stage.start("relay")
+    stage.scene.publish(*load.more(5))
 
 
 def _relay_killed(stage: Stage, *fault: str) -> None:
     _written(stage)
     killed = stage.start("relay", *fault, "--signal", "KILL")
-    killed.started.wait(30)
+    killed.started.wait(60)
     stage.start("relay")
 
 
@@ -220,7 +221,7 @@ def _written(stage: Stage) -> None:
     load = Load(seed=12, client_count=20)
     stage.scene.publish(*load.opening(), *load.more(10))
     stage.start("worker")
-    eventually(lambda: stage.scene.positions_count() == 50, 30)
+    eventually(lambda: stage.scene.positions_count() == 50, 60)
 
 
 _STATE = frozenset({"sequential", "state", "money"})

@@ -1,0 +1,225 @@
+"""`make proof` and `make soak`: the system under attack for minutes, then judged, then a page.
+
+    python -m tests.faults.proof --minutes 60 --seed 1 --page docs/proof.md
+
+Ends with 0 where every promise held, 1 where one did not, 130 at Ctrl-C, which writes no page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from ops.fulfillment_stub.behaviour import Behaviour
+from ops.fulfillment_stub.server import Stub, serving
+from ops.stack import kafka
+from tests.faults.checker_evidence import System
+from tests.faults.checker_load import Load
+from tests.faults.proof_crew import NAMES, Crew
+from tests.faults.proof_fault import FAULTS, OF_ALL, Done, Field
+from tests.faults.proof_judge import count_answers, judge_all, rate_of_bench, try_removals
+from tests.faults.proof_plot import draw
+from tests.faults.proof_record import Record, Recovery
+from tests.faults.proof_sample import Sampler
+from tests.faults.proof_schedule import Step, schedule
+from tests.faults.proof_server import Servers, servers
+from tests.faults.proof_traffic import Downstream, Upstream
+
+_CLIENTS = 400
+_BACK_TIMEOUT_S = 90.0
+_BACK_LIMIT_S = 15.0
+_GOES_WRONG = {
+    "refuse_rate": 0.02, "limit_rate": 0.01, "error_rate": 0.02, "hang_rate": 0.003,
+    "reset_rate": 0.01, "garbage_rate": 0.003,
+}  # fmt: skip
+_screen = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run it; returns the exit code."""
+    options = _options(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    root = Path(tempfile.mkdtemp(prefix="wallet-proof-"))
+    try:
+        record = _run(options, root)
+    except KeyboardInterrupt:
+        shutil.rmtree(root, ignore_errors=True)
+        _screen.print("Interrupted: nothing is written.")
+        return 130
+    if record.findings:
+        _screen.print(f"FAILED: {record.findings[0]}\nThe logs are in {root}.")
+        return 1
+    shutil.rmtree(root, ignore_errors=True)
+    _screen.print(f"Every promise held; the page is {options.page}.")
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.proof", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long to attack")
+    parser.add_argument("--seed", type=int, default=1, help="what draws the schedule")
+    parser.add_argument("--rate", type=float, help="commands per second; the soak: half of bench's")
+    parser.add_argument("--page", type=Path, required=True, help="the Markdown page to write")
+    parser.add_argument("--soak", action="store_true", help="spare the first process of each kind")
+    parser.add_argument("--no-table", action="store_true", help="leave out the seeded bugs")
+    return parser.parse_args(arguments)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _run(options: argparse.Namespace, root: Path) -> Record:
+    with ExitStack() as stack:
+        ground = stack.enter_context(servers(root, _screen.print))
+        environ = _environ(ground)
+        rate_per_s = options.rate or (rate_of_bench(environ) / 2 if options.soak else 100.0)
+        record = Record(options.seed, options.minutes, rate_per_s)
+        for verb in (["migrate"], ["topics", "apply"]):
+            subprocess.run(
+                [sys.executable, "-m", "ops.cli", *verb],
+                env={**os.environ, **environ}, check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        stub = Stub(Behaviour(**_GOES_WRONG), options.seed)
+        environ["FULFILLMENT_URL"] = stack.enter_context(serving(stub))
+        crew = stack.enter_context(Crew(environ, root))
+        upstream = Upstream(
+            ground.bootstrap_servers, Load(options.seed, _CLIENTS, whole=True), rate_per_s
+        )
+        downstream = Downstream(ground.bootstrap_servers)
+        admin = kafka.admin(ground.bootstrap_servers)
+        field = Field(crew, ground, upstream, stub, admin, victims=(2,) if options.soak else (1, 2))
+        interval_s = max(1.0, options.minutes / 10)
+        sampler = Sampler(crew, ground.database_url, interval_s)
+        _Attack(record, field, downstream, sampler).run(soak=options.soak)
+        system = System(ground.bootstrap_servers, "", ground.database_url)
+        if options.soak:
+            count_answers(record, system, downstream)
+        else:
+            judge_all(record, system, stub)
+        crew.end(*NAMES)
+        record.findings += crew.ended
+        if not options.no_table and not options.soak:
+            record.removed = try_removals(environ, root, _screen.print)
+            record.findings += [
+                f"nothing was noticed without {r.removal}"
+                for r in record.removed
+                if not r.is_caught
+            ]
+        _write(record, sampler, options)
+    return record
+
+
+@dataclass(slots=True)
+class _Attack:
+    """The minutes of it."""
+
+    record: Record
+    field: Field
+    downstream: Downstream
+    sampler: Sampler
+
+    def run(self, *, soak: bool) -> None:
+        """Traffic, then fault after fault until the time is over; then all that is still sent."""
+        upstream, minutes = self.field.upstream, self.record.minutes
+        self.downstream.start()
+        upstream.open()
+        began_s = time.monotonic()
+        while self.downstream.count < upstream.sent and time.monotonic() < began_s + 60:
+            time.sleep(0.05)
+        upstream.start()
+        self.sampler.start()
+        began_s = time.monotonic()
+        kinds = [kind for kind in FAULTS if not (soak and kind in OF_ALL)]
+        for number, step in enumerate(schedule(self.record.seed, kinds), 1):
+            if time.monotonic() - began_s + step.pause_s > minutes * 60:
+                break
+            time.sleep(step.pause_s)
+            self._strike(step)
+            self._say(number, began_s)
+        upstream.end()
+        self.sampler.end()
+        self.record.sent = upstream.sent
+        self.record.kinds = self.downstream.kinds
+        if upstream.failure:
+            self.record.findings.append(upstream.failure)
+
+    def _strike(self, step: Step) -> None:
+        """Do a step, and wait until everything is back."""
+        with ThreadPoolExecutor() as pool:
+            asked = [
+                pool.submit(FAULTS[kind], self.field, random.Random(seed))
+                for kind, seed in zip(step.kinds, step.seeds, strict=True)
+            ]
+            done = [each.result() for each in asked]
+        for name in self.field.crew.missed():
+            _screen.print(f"{name} had ended by itself and is started again")
+        kind = step.kinds[0] if len(step.kinds) == 1 else "two at once"
+        what = " + ".join(f"{k}: {d.what}" for k, d in zip(step.kinds, done, strict=True))
+        self._await_recovery(kind, what, done)
+
+    def _await_recovery(self, kind: str, what: str, done: list[Done]) -> None:
+        """Wait for the next answer, and until each partition has answered something sent since;
+        where fulfillment was hit, until an order has ended, too.
+        """
+        back_at_s, seen = max(each.back_at_s for each in done), self.downstream
+        marks = {p: o for p, o in self.field.upstream.delivered.items() if p[0] == "wallet-command"}
+        next_at_s = 0.0
+        while time.monotonic() < back_at_s + _BACK_TIMEOUT_S:
+            if next_at_s < back_at_s:
+                next_at_s = seen.last_at_s
+            ended = "fulfillment" not in what or seen.last_end_at_s > back_at_s
+            if ended and all(seen.answered.get(p, -1) > mark for p, mark in marks.items()):
+                break
+            time.sleep(0.005)
+        else:
+            self.record.findings.append(f"not back {_BACK_TIMEOUT_S:.0f} s after {what}")
+        all_s = time.monotonic() - back_at_s
+        if all_s > _BACK_LIMIT_S and kind != "two at once":
+            self.record.findings.append(f"back only {all_s:.1f} s after {what}")
+        next_s = next_at_s - back_at_s if next_at_s > back_at_s else all_s
+        self.record.recoveries.append(Recovery(kind, what, next_s, all_s))
+
+    def _say(self, number: int, began_s: float) -> None:
+        last, minutes = self.record.recoveries[-1], (time.monotonic() - began_s) / 60
+        upstream = self.field.upstream
+        _screen.print(
+            f"{minutes:5.1f} min  {number:4}. {last.what}: next answer {last.next_s:.2f} s, all"
+            f" {last.all_s:.2f} s; sent {upstream.sent}, answered {self.downstream.count}"
+        )
+
+
+def _environ(ground: Servers) -> dict[str, str]:
+    """Where the system's processes find everything."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": ground.bootstrap_servers,
+        "DATABASE_URL": ground.database_url,
+    }
+
+
+def _write(record: Record, sampler: Sampler, options: argparse.Namespace) -> None:
+    record.growth = {n: g for n in NAMES if (g := sampler.growth_mb(n)) is not None}
+    plot = options.page.with_suffix(".svg")
+    plot.write_text(draw(sampler), encoding="utf-8")
+    title, verb = ("Soak", "make soak") if options.soak else ("Proof", "make proof")
+    command = f"{verb} MINUTES={options.minutes:g} SEED={options.seed}"
+    options.page.write_text(record.page(title, command, plot.name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

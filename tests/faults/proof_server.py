@@ -1,0 +1,108 @@
+"""Kafka and PostgreSQL of a proof: real servers in a folder, killed and started again at will."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.stack import StackError, fetch, kafka, port, postgres
+from ops.stack.account import Account, server_account
+from ops.stack.folder import Folder
+
+_READY_TIMEOUT_S = 60.0
+_RETRY_S = 0.5
+
+
+@dataclass(slots=True)
+class Server:
+    """One of the two. Its process is in a session of its own, so that a Ctrl-C is for us alone."""
+
+    name: str
+    command: list[str]
+    folder: Folder
+    answers: Callable[[], bool]
+    account: Account | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it answers.
+
+        PostgreSQL refuses while a killed one's sessions are still about; it is asked again then.
+        Raises StackError where it does not come up in time.
+        """
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        self._spawn()
+        while not self.answers():
+            if time.monotonic() > deadline:
+                raise StackError(f"{self.name} did not come up: see {self._log}")
+            if self.process is None or self.process.poll() is not None:
+                time.sleep(_RETRY_S)
+                self._spawn()
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL, to the server's first process alone."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def _log(self) -> Path:
+        return self.folder.log / f"{self.name}.out"
+
+    def _spawn(self) -> None:
+        account = self.account
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder.root,
+                start_new_session=True,
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
+            )
+
+
+@dataclass(slots=True)
+class Servers:
+    """Both, and how they are reached."""
+
+    broker: Server
+    database: Server
+    bootstrap_servers: str
+    database_url: str
+
+
+@contextmanager
+def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
+    """Make both in the folder and run them for the length of a `with` block."""
+    folder = Folder(root)
+    folder.log.mkdir(parents=True, exist_ok=True)
+    java, account = fetch(say), server_account()
+    ports = port.choose([], 2)
+    kafka.write_settings(folder, *ports)
+    kafka.format_storage(folder, java)
+    postgres.make_data(folder, account, say)
+    bootstrap_servers = f"127.0.0.1:{ports[0]}"
+    client = kafka.admin(bootstrap_servers)
+    broker = Server(
+        "kafka", kafka.broker_command(folder, java), folder, lambda: kafka.answers(client)
+    )
+    database = Server(
+        "postgres", postgres.server_command(folder), folder, lambda: postgres.answers(folder),
+        account,
+    )  # fmt: skip
+    try:
+        broker.start()
+        database.start()
+        yield Servers(broker, database, bootstrap_servers, postgres.database_url(folder))
+    finally:
+        broker.kill()
+        database.kill()
