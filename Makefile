@@ -55,7 +55,7 @@ else
 	$(BIN)/python -m pytest -m "not long and not compose" $(PARALLEL) $(ARGS)
 endif
 
-# With those that take long by their nature: real runs of wallet bench with its baseline.
+# With those that take long by their nature: whole runs of wallet bench, a restore, long fault runs.
 test-all: $(STAMP)
 	@$(BIN)/python -m ops.stack
 	$(BIN)/python -m pytest -m "not compose" $(PARALLEL) $(ARGS)

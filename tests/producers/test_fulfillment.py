@@ -22,6 +22,7 @@ def shop(wallet_env: WalletEnv) -> Iterator[Shop]:
         yield made
 
 
+@pytest.mark.contract
 def test_a_fulfilled_order_is_completed_under_the_apis_id(shop: Shop) -> None:
     shop.place("o-1", items=[{"sku": "x", "price": 1.10}], metadata={"shop": "berlin"})
     with stubbed() as (stub, url), shop.fulfillment(url):
@@ -39,6 +40,7 @@ def test_a_fulfilled_order_is_completed_under_the_apis_id(shop: Shop) -> None:
     shop.assert_books_in_order()
 
 
+@pytest.mark.contract
 def test_the_request_is_the_contracts(shop: Shop) -> None:
     requests = []
 
@@ -85,6 +87,7 @@ def test_the_call_goes_by_the_environments_proxy(
     assert asked == [b"POST http://fulfillment.invalid/orders HTTP/1.1"]
 
 
+@pytest.mark.contract
 def test_a_refused_order_fails_at_once_and_its_money_is_back(shop: Shop) -> None:
     shop.place("o-1")
     with stubbed(refuse_rate=1) as (_, url), shop.fulfillment(url):
@@ -125,6 +128,7 @@ def test_a_lone_order_fails_after_its_three_attempts_and_may_have_been_delivered
     shop.assert_books_in_order()
 
 
+@pytest.mark.contract
 def test_a_retried_order_goes_with_the_same_key_and_counts_anew(shop: Shop) -> None:
     shop.place("o-1")
     with stubbed(error_rate=1) as (stub, url), shop.fulfillment(url):
