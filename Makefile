@@ -2,19 +2,23 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 COMMANDS ?= 1000000
 MINUTES ?= 60
 SEED ?= 1
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
+# Mostly the tests wait: two processes, each with a Kafka and a PostgreSQL of its own (1.1 GB for the
+# three of them), keep two cores busy.
+PARALLEL := -n $(WORKERS)
 
 .PHONY: help venv demo test test-all test-compose proof soak model lint types ci clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the whole way on an embedded Kafka and PostgreSQL: commands in, results out, books checked"
-	@echo "make test    all tests; ARGS='-k transfer -x' goes to pytest"
+	@echo "make test    all tests, in WORKERS=2 processes; ARGS='-k transfer -x' goes to pytest"
 	@echo "make test-all  those that take long, too"
 	@echo "make test STACK=containers  the tests of the contract, on Kafka and PostgreSQL in Docker containers"
 	@echo "make test-compose  docker-compose.yml built, brought up, used from outside, restarted in part, taken down"
@@ -48,13 +52,13 @@ ifeq ($(STACK),containers)
 	STACK=containers $(BIN)/python -m pytest --timeout=300 -m "contract and not long" $(ARGS)
 else
 	@$(BIN)/python -m ops.stack
-	$(BIN)/python -m pytest -m "not long and not compose" $(ARGS)
+	$(BIN)/python -m pytest -m "not long and not compose" $(PARALLEL) $(ARGS)
 endif
 
-# With those that take long by their nature: real runs of wallet bench with its baseline.
+# With those that take long by their nature: whole runs of wallet bench, a restore, long fault runs.
 test-all: $(STAMP)
 	@$(BIN)/python -m ops.stack
-	$(BIN)/python -m pytest -m "not compose" $(ARGS)
+	$(BIN)/python -m pytest -m "not compose" $(PARALLEL) $(ARGS)
 
 # A Docker engine with compose must answer; the project it runs is its own and leaves nothing behind.
 test-compose: $(STAMP)

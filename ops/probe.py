@@ -6,9 +6,11 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 
 
-def main(path: str) -> int:
-    """Print what the process behind WALLET_METRICS_PORT says; 0 where it answers 200, else 1."""
-    port = int(os.environ["WALLET_METRICS_PORT"])
+def main(path: str, port_given: str | None = None) -> int:
+    """Print what the process behind the port, or WALLET_METRICS_PORT, says; 0 where it answers
+    200, else 1.
+    """
+    port = int(port_given or os.environ["WALLET_METRICS_PORT"])
     with closing(HTTPConnection("127.0.0.1", port, timeout=4)) as connection:
         try:
             connection.request("GET", path)
@@ -21,4 +23,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

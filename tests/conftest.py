@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -17,6 +19,18 @@ from confluent_kafka.admin import AdminClient
 from ledger.migration import migrate
 from ops.stack import Stack, StackAddress, kafka
 from tests.container import containers
+from tests.schedule import Schedule
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests go first, so that no process is left with one when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
+    """Divide the tests between several processes, where there are."""
+    return Schedule(config, log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +50,14 @@ def stack(pytestconfig: pytest.Config) -> Iterator[StackAddress]:
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    name = f"{worker}: " if worker else ""
+
     def progress(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"\n{text}", end="", flush=True)  # noqa: T201 - a download is worth a line
+            # Standard output is what one of several workers speaks to pytest by.
+            sys.stderr.write(f"\n{name}{text}")
+            sys.stderr.flush()
 
     if given[0] and given[1]:
         yield StackAddress(kafka_bootstrap_servers=given[0], database_url=given[1])

@@ -148,7 +148,7 @@ class Scene(World):
                 answers.dead.setdefault(place, []).append(headers)
         return answers
 
-    def answered(self, count: int, timeout_s: float = 30.0) -> Answers:
+    def answered(self, count: int, timeout_s: float = 60.0) -> Answers:
         """The answers once there are `count` of them, or more."""
         found: list[Answers] = []
 
@@ -209,7 +209,7 @@ class Process:
         self.started.kill()
         self.started.wait(10)
 
-    def end(self, timeout_s: float = 20.0) -> int:
+    def end(self, timeout_s: float = 40.0) -> int:
         """SIGTERM; the exit code."""
         self.started.terminate()
         return self.started.wait(timeout_s)

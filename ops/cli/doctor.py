@@ -14,7 +14,7 @@ from ops.cli.diagnosis import diagnose
 from ops.cli.place import Place
 from ops.cli.screen import console, print_json, safe
 from ops.cli.verb import Json, examples, single
-from ops.doctor.finding import Finding, error, well
+from ops.doctor.finding import Finding, error, warning, well
 from ops.doctor.kafka import examine_kafka
 from ops.doctor.postgres import examine_database
 from ops.offset import partition_states
@@ -79,6 +79,14 @@ def _positions(found: Place) -> Iterator[Finding]:
         )  # fmt: skip
     if not troubled:
         yield well("positions", f"All {len(states)} positions lie within their logs.")
+    # The group's copy follows the position, and so is never ahead of it by itself.
+    lost = sum(max(0, (state.kafka_offset or 0) - state.next_offset) for state in states)
+    if lost and not troubled:
+        yield warning(
+            "positions", f"{lost} offsets that were once answered lie behind the positions: the "
+            "database was restored from a backup.",
+            "The workers answer them again; docs/operating.md, Restore, says what that means.",
+        )  # fmt: skip
 
 
 def _print(findings: dict[str, list[Finding]]) -> None:

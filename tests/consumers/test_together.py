@@ -29,7 +29,7 @@ def test_an_email_and_a_phone_are_one_clients_whoever_registers_at_the_same_mome
         for number in range(turn * 8, turn * 8 + 8)
     ]  # fmt: skip
     with scene.running() as first, scene.worker() as second:
-        eventually(lambda: first.assignment.positions and second.assignment.positions, 30)
+        eventually(lambda: first.assignment.positions and second.assignment.positions)
         scene.publish(*records)
         answers = scene.answered(len(records))
     outcomes = Counter(
@@ -51,7 +51,7 @@ def test_a_hold_that_nobody_touches_releases_itself_and_says_so(scene: Scene) ->
             "alice", command_id="2", type_="hold", amount="4", hold_id="h", expires_at=soon
         )
         scene.answered(2)
-        eventually(lambda: scene.answers().others, 20)
+        eventually(lambda: scene.answers().others)
         late = scene.command("alice", command_id="3", type_="capture", hold_id="h")
         answers = scene.answered(3)
     [told] = answers.others
@@ -92,10 +92,10 @@ def test_all_balances_can_be_rebuilt_from_the_compacted_topic_alone(scene: Scene
         partition = number % 2 * (PARTITIONS // 2)
         records.append((partition, client, json.dumps(given).encode()))
     with scene.running() as first, scene.worker() as second:
-        eventually(lambda: first.assignment.positions and second.assignment.positions, 30)
+        eventually(lambda: first.assignment.positions and second.assignment.positions)
         for start in range(0, len(records), 20):  # in many small batches
             scene.publish_to(*records[start : start + 20])
-        scene.answered(len(records), 60)
+        scene.answered(len(records))
         eventually(lambda: scene.waiting() == 0)
     newest: dict[str, dict[str, Any]] = {}
     for message in scene.read(WALLET_BALANCE):

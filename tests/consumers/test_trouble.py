@@ -170,10 +170,10 @@ def test_a_frozen_worker_holds_nobody_up_and_writes_nothing_when_it_wakes(
         eventually(lambda: frozen.is_frozen)
         since = time.monotonic()
         with scene.worker():
-            scene.answered(30, timeout_s=40)
+            scene.answered(30)
             assert time.monotonic() - since < 15
             frozen.thaw()
-            eventually(lambda: "fenced" in log.read_text(), 30)
+            eventually(lambda: "fenced" in log.read_text())
             scene.publish(*credits_of(33, {})[30:])
             answers = scene.answered(33)
         assert frozen.end() == 0
@@ -212,12 +212,12 @@ def test_a_topic_made_anew_is_stopped_and_the_other_goes_on(
             future.result(10)
         time.sleep(0.5)
         scene.make_topic_again(admin_client, topic)
-        eventually(lambda: topic in worker.assignment.stopped_topics, 30)
+        eventually(lambda: topic in worker.assignment.stopped_topics)
         scene.command("alice", command_id="2", type_="credit", amount="1")
         scene.command("alice", "order-request", command_id="3", type_="get_wallet")
         scene.answered(2)
     with scene.worker() as worker:
-        eventually(lambda: topic in worker.assignment.stopped_topics, 30)
+        eventually(lambda: topic in worker.assignment.stopped_topics)
     assert scene.balance("alice") == 100
 
 

@@ -29,7 +29,7 @@ def test_every_kind_of_bad_input_gets_the_contracts_answer_and_the_good_ones_pas
         records.append(Input(bad.topic_kind, bad.key, bad.value))
     with scene.running():
         places = scene.publish(*records)
-        answers = scene.answered(len(records), timeout_s=60)
+        answers = scene.answered(len(records))
     for bad, place in zip(BAD_INPUTS, places[1::2], strict=True):
         if bad.expected_kind == "dead":
             assert answers.reason(place) == bad.expected_reason, bad.name
@@ -165,14 +165,14 @@ def test_workers_share_the_partitions_and_take_over_from_each_other(
         send(0)
         scene.answered(20)
         with scene.worker() as second:
-            eventually(lambda: len(second.assignment.positions) == PARTITIONS, 30)
-            eventually(lambda: len(first.assignment.positions) == PARTITIONS, 30)
+            eventually(lambda: len(second.assignment.positions) == PARTITIONS)
+            eventually(lambda: len(first.assignment.positions) == PARTITIONS)
             send(1)
             scene.answered(40)
             if protocol == "consumer":
                 topics = Counter(topic for topic, _ in second.assignment.positions)
                 assert set(topics.values()) == {PARTITIONS // 2}
-        eventually(lambda: len(first.assignment.positions) == 2 * PARTITIONS, 30)
+        eventually(lambda: len(first.assignment.positions) == 2 * PARTITIONS)
         send(2)
         answers = scene.answered(60)
     assert answers.count == 60
@@ -183,7 +183,7 @@ def test_workers_share_the_partitions_and_take_over_from_each_other(
 def test_transfers_meet_across_partitions_of_different_workers(scene: Scene) -> None:
     clients = [f"client-{number}" for number in range(8)]
     with scene.running() as first, scene.worker() as second:
-        eventually(lambda: first.assignment.positions and second.assignment.positions, 30)
+        eventually(lambda: first.assignment.positions and second.assignment.positions)
         scene.publish(*(command(c, command_id="0", type_="credit", amount="1000") for c in clients))
         scene.answered(8)
         transfers = [
@@ -198,7 +198,7 @@ def test_transfers_meet_across_partitions_of_different_workers(scene: Scene) -> 
             for record in transfers
         }
         scene.publish(*unique.values())
-        answers = scene.answered(8 + len(unique), timeout_s=60)
+        answers = scene.answered(8 + len(unique))
     statuses = {r["status"] for [r] in answers.results.values()}
     assert statuses == {"applied"}
     assert len(answers.others) == len(unique)

@@ -14,9 +14,10 @@ from tests.conftest import WalletEnv
 from tests.scene import Scene
 from tests.test_house import ROOT
 
+_OURS = ("WALLET_", "KAFKA_", "POSTGRES_", "FULFILLMENT")
 _BUILD_TIMEOUT_S = 420.0
-_UP_TIMEOUT_S = 180.0
-_TIMEOUT_S = 90.0
+_UP_TIMEOUT_S = 300.0
+_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,22 @@ class Composition:
     project: str
     kafka_port: int
     postgres_port: int
+    stub_port: int
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports of localhost that it takes."""
+        return [self.kafka_port, self.postgres_port, self.stub_port]
 
     @property
     def environ(self) -> dict[str, str]:
         """What `docker compose` is told; the values of a developer's shell are kept out."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("WALLET_", "KAFKA_"))}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
         return kept | {
             "DOCKER_IMAGE": self.project,
             "KAFKA_PORT": str(self.kafka_port),
             "POSTGRES_PORT": str(self.postgres_port),
+            "FULFILLMENT_STUB_PORT": str(self.stub_port),
             "POSTGRES_APP_PASSWORD": "not-the-default",
             "WALLET_PARTITIONS": "4",
             "WALLET_LOG_FORMAT": "json",
@@ -86,11 +94,11 @@ class Composition:
 @contextmanager
 def composition(project: str) -> Iterator[Composition]:
     """Up for the length of a block. What can't come up says why, with the containers' logs."""
-    made = Composition(project, *port.choose([], 2))
+    made = Composition(project, *port.choose([], 3))
     try:
         made.build()
         # That may take minutes, in which others start, too.
-        made = Composition(project, *port.choose([made.kafka_port, made.postgres_port], 2))
+        made = Composition(project, *port.choose(made.ports, 3))
         try:
             made.up()
         except AssertionError as error:
@@ -101,16 +109,19 @@ def composition(project: str) -> Iterator[Composition]:
 
 
 def _run(command: list[str], environ: dict[str, str], timeout_s: float) -> str:
-    ran = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    try:
+        ran = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"{error}:\n{error.output}") from None
     assert ran.returncode == 0, f"{' '.join(command)}:\n{ran.stdout}"
     return ran.stdout

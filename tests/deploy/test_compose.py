@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
 from producers.publisher import Delivered, Publisher
+from schemas.topic import ORDER_REQUEST, ORDER_RESULT
 from tests.deploy.composition import Composition, composition
 from tests.ops.shell import Shell
 from tests.producers.world import eventually
@@ -21,6 +23,7 @@ from tests.scene import Scene, command
 # Building and starting is within the first test's time.
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
 
+_PROCESSES = ("worker", "relay", "fulfillment")
 _CLIENTS = 20
 _BURST = 40
 _BURSTS_MIN = 60
@@ -52,6 +55,27 @@ def test_a_command_from_outside_is_answered(wallet: Composition) -> None:
     assert "100.50" in wallet.inside("worker", "wallet", "show", client)
 
 
+def test_an_order_from_outside_is_fulfilled(wallet: Composition) -> None:
+    scene, shell = wallet.scene, Shell(wallet.scene.env.env)
+    client = f"olga-{secrets.token_hex(3)}"
+    shell.fine("send", "deposit", client, "20", "--wait")
+    order = {"type": "place_order", "command_id": "c-1", "order_id": "ORD-1", "amount": "12.50"}
+    scene.publish(command(client, ORDER_REQUEST, **order))
+
+    def results() -> list[dict[str, Any]]:
+        read = [json.loads(message.value() or b"") for message in scene.read(ORDER_RESULT)]
+        return [result for result in read if result["client_id"] == client]
+
+    eventually(lambda: len(results()) == 2, _TIMEOUT_S)
+    placed, completed = results()
+    assert (placed["event"], placed["status"]) == ("order_placed", "pending")
+    assert (completed["event"], completed["balance_after"]) == ("order_completed", "7.50")
+    assert completed["fulfillment_id"]
+    with urlopen(f"http://localhost:{wallet.stub_port}/admin/orders", timeout=10) as answer:
+        assert f"{client}/ORD-1" in answer.read().decode()
+    assert "completed" in shell.fine("order", "ORD-1", "--client", client)
+
+
 def test_nothing_is_lost_when_postgres_restarts_under_load(wallet: Composition) -> None:
     scene = wallet.scene
     clients = [f"load-{secrets.token_hex(3)}-{n}" for n in range(_CLIENTS)]
@@ -72,7 +96,7 @@ def test_nothing_is_lost_when_postgres_restarts_under_load(wallet: Composition) 
 
 
 def test_the_processes_are_well_and_see_nothing_wrong(wallet: Composition) -> None:
-    for service in ("worker", "relay"):
+    for service in _PROCESSES:
         address = wallet.compose("port", service, "9464").strip()
         with urlopen(f"http://{address}/readyz", timeout=10) as answer:
             assert answer.read() == b"ok\n"
@@ -83,8 +107,8 @@ def test_the_processes_are_well_and_see_nothing_wrong(wallet: Composition) -> No
 
 
 def test_the_processes_end_in_order_and_begin_again(wallet: Composition) -> None:
-    wallet.compose("stop", "worker", "relay")
-    for service in ("worker", "relay"):
+    wallet.compose("stop", *_PROCESSES)
+    for service in _PROCESSES:
         assert wallet.inspect(service, "{{.State.ExitCode}}") == ["0"]
         assert "SIGTERM" in wallet.compose("logs", "--no-color", "--tail=5", service)
     wallet.compose("up", "-d", "--wait")
@@ -96,7 +120,7 @@ def _paid_in(scene: Scene, clients: list[str]) -> int:
 
 
 def _health(wallet: Composition) -> list[str]:
-    services = ("kafka", "postgres", "worker", "relay")
+    services = ("kafka", "postgres", "fulfillment-stub", *_PROCESSES)
     return [s for name in services for s in wallet.inspect(name, "{{.State.Health.Status}}")]
 
 

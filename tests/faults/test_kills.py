@@ -24,7 +24,7 @@ COMMANDS, CLIENTS = 20_000, 500
 KILLS_EACH = 3
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_workers_and_relays_killed_at_random_break_no_promise(
     wallet_env: WalletEnv, admin_client: AdminClient, tmp_path: Path
 ) -> None:
@@ -49,7 +49,7 @@ def test_workers_and_relays_killed_at_random_break_no_promise(
             name: start(scene, stack, name, tmp_path)
             for name in ("worker-1", "worker-2", "relay-1", "relay-2")
         }
-        eventually(lambda: scene.positions_count() == len(opening), 30)
+        eventually(lambda: scene.positions_count() == len(opening))
         rest = load.more(COMMANDS - len(opening))
         publish_while_killing(scene, stack, running, rest, load.seed, tmp_path)
         evidence = gather(system_of(wallet_env), settle_timeout_s=120)

@@ -67,7 +67,7 @@ class Shell:
             env={**self.environ, **env},
             text=True,
             capture_output=True,
-            timeout=60,
+            timeout=90,
             check=False,
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr)
@@ -129,7 +129,7 @@ class Running:
     def end(self, number: int) -> int:
         """Send a signal and return the exit code, as subprocess has it."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -140,7 +140,7 @@ class Running:
 def until(
     condition: Callable[[], bool],
     complaint: Callable[[], str] = lambda: "it did not come true in time",
-    timeout_s: float = 30,
+    timeout_s: float = 60,
 ) -> None:
     """Wait until the condition holds; fails with the complaint if it does not in time."""
     deadline = time.monotonic() + timeout_s

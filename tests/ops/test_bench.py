@@ -101,7 +101,7 @@ def test_one_that_is_ended_early_leaves_nothing_behind(
     servers: Shell, stack: StackAddress, admin_client: AdminClient, number: signal.Signals
 ) -> None:
     with servers.started(*SMALL, "--latency-seconds", "60") as running:
-        until(lambda: len(_children(running.process.pid)) >= 2)
+        until(lambda: len(_children(running.process.pid)) >= 2, lambda: running.said)
         children = _children(running.process.pid)
         assert running.end(number) in {130, 143}
     until(lambda: not [pid for pid in children if _runs(pid)])  # reaped a moment later
@@ -110,7 +110,7 @@ def test_one_that_is_ended_early_leaves_nothing_behind(
 
 def test_its_processes_end_with_it_even_when_it_is_killed(servers: Shell) -> None:
     with servers.started(*SMALL, "--latency-seconds", "60") as running:
-        until(lambda: len(_children(running.process.pid)) >= 2)
+        until(lambda: len(_children(running.process.pid)) >= 2, lambda: running.said)
         children = _children(running.process.pid)
         running.end(signal.SIGKILL)
     until(lambda: not [pid for pid in children if _runs(pid)])

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +23,15 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def home() -> Iterator[Shell]:
     """A running stack in a data directory, found by that alone, with a local Kafka's tools."""
-    folder = tmp_path_factory.mktemp("home")
+    # Not below pytest's own folder: each run of pytest that starts closes it to other users, and
+    # where we are root PostgreSQL is one.
+    with tempfile.TemporaryDirectory(prefix="wallet-home-", ignore_cleanup_errors=True) as name:
+        yield from _at_home(Path(name))
+
+
+def _at_home(folder: Path) -> Iterator[Shell]:
     java = fetch(print)
     for tool in ("kafka-console-producer", "kafka-console-consumer"):
         script = folder / f"{tool}.sh"
@@ -53,6 +60,7 @@ def test_a_stack_says_how_it_is_and_where(home: Shell) -> None:
     assert wrong.returncode == 1  # the tool's own code
 
 
+@pytest.mark.timeout(900)  # a dozen Java processes, one after another
 def test_the_readmes_console_recipes_give_results(home: Shell) -> None:
     own, local, order = _recipes()
     home.fine("migrate")
@@ -89,7 +97,7 @@ def _bash(shell: Shell, script: str) -> Ran:
         env=shell.environ,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         check=False,
     )
     return Ran(ran.returncode, ran.stdout, ran.stderr)

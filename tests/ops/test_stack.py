@@ -212,7 +212,7 @@ def _processes_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def _wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+def _wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"

@@ -166,8 +166,8 @@ def _read_partition(consumer: Consumer, topic: str, partition: int) -> Iterator[
             raise AssertionError(error)
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until the condition holds; fail if it did not in time."""
+def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    """Wait until the condition holds; fail if it did not in time, on however busy a machine."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
