@@ -74,7 +74,7 @@ def try_removals(
     say("Taking out one protection after the other…")
     table = root / "table.jsonl"
     command = [
-        sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider",
+        sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", "-n", "2",
         "tests/faults/test_seeded.py",
     ]  # fmt: skip
     ran = subprocess.run(

@@ -20,8 +20,6 @@ from tests.faults.seeded import REMOVALS
 from tests.faults.seeded_case import PROVOCATIONS, SEEDED, Seeded, Stage
 from tests.scene import Scene
 
-pytestmark = pytest.mark.timeout(240)
-
 _MARKS = {True: [], False: [pytest.mark.long]}
 
 
