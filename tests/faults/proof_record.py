@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 from collections import Counter
@@ -147,6 +148,7 @@ class Record:
             ("minutes", f"{self.minutes:g}"),
             ("commands per second", f"{self.rate_per_s:g}"),
             ("processor", f"{_processor()}, {psutil.cpu_count()} cores"),
+            ("load average in the end", " ".join(f"{load:.1f}" for load in os.getloadavg())),
             ("memory", f"{psutil.virtual_memory().total / 2**30:.0f} GB"),
             ("system", f"{platform.system()} {platform.release()}"),
             ("Python", platform.python_version()),

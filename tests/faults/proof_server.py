@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from ops.stack import StackError, fetch, kafka, port, postgres
 from ops.stack.account import Account, server_account
 from ops.stack.folder import Folder
@@ -101,8 +104,9 @@ def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
     bootstrap_servers = f"127.0.0.1:{ports[0]}"
     client = kafka.admin(bootstrap_servers)
     broker = Server(
-        "kafka", kafka.broker_command(folder, java), folder, lambda: kafka.answers(client)
-    )
+        "kafka", kafka.broker_command(folder, java), folder,
+        lambda: kafka.answers(client) and _leads(client),
+    )  # fmt: skip
     database = Server(
         "postgres", postgres.server_command(folder), folder, lambda: postgres.answers(folder),
         account,
@@ -114,3 +118,12 @@ def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
     finally:
         broker.end()
         database.end()
+
+
+def _leads(client: AdminClient) -> bool:
+    """Whether the broker leads all partitions again: until then nothing can be sent or read."""
+    try:
+        topics = client.list_topics(timeout=1.0).topics.values()
+    except KafkaException:
+        return False
+    return all(part.leader >= 0 for topic in topics for part in topic.partitions.values())
