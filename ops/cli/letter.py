@@ -78,6 +78,7 @@ def letter_place(prefix: str, text: str) -> LetterPlace:
 def letter_object(letter: Letter) -> dict[str, Any]:
     """A letter without its content, as `list` and `replay` print it with --json."""
     return {
+        "letter": str(letter.place),
         **letter.place._asdict(),
         "died_at": _moment(letter.record.timestamp_ms),
         "key": safe_bytes(letter.record.key),

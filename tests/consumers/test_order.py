@@ -98,6 +98,7 @@ def test_an_order_is_paid_recorded_and_given_a_job_in_one_batch(
     assert kept.fetchall() == [("b",)]
 
 
+@pytest.mark.contract
 def test_an_order_id_that_is_left_out_is_made_from_client_and_command_and_is_content() -> None:
     def decode(**given: str) -> Command:
         value = {"command_id": "c", "type": "place_order", "amount": "1"} | given
@@ -142,6 +143,7 @@ def test_items_are_an_array_of_up_to_a_hundred_objects(items: Any) -> None:
     assert decode([{}] * 100).refusal is None
 
 
+@pytest.mark.contract
 def test_an_order_goes_its_way_through_failure_retry_and_refunds(
     session: psycopg.Connection,
 ) -> None:
@@ -266,6 +268,7 @@ def test_a_frozen_wallet_pays_no_order_but_gets_its_money_back(
     assert _only(books, _ask("get_order"))["status"] == "cancelled"
 
 
+@pytest.mark.contract
 def test_an_id_is_one_for_both_topics_and_an_order_its_clients_own(
     session: psycopg.Connection,
 ) -> None:

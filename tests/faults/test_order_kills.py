@@ -28,8 +28,8 @@ from tests.producers.shop import QUICK, opened, stubbed
 from tests.producers.world import eventually
 from tests.scene import Process, Scene, command, text_headers
 
-# The whole of it: WALLET_TEST_ORDERS=5000 .venv/bin/python -m pytest --timeout 3600 -k any_process
-ORDERS = int(os.environ.get("WALLET_TEST_ORDERS", "240"))
+# The whole of it: TEST_ORDERS=5000 .venv/bin/python -m pytest -k any_process
+ORDERS = int(os.environ.get("TEST_ORDERS", "240"))
 CLIENTS = min(200, ORDERS // 4)
 KILLS_EACH = max(1, ORDERS // 500)
 DEPOSIT = 1_000_00
@@ -41,7 +41,8 @@ FAULTS = {
 SETTINGS = {
     "WALLET_PARTITIONS": "4",
     "WALLET_SESSION_TIMEOUT_MS": "2000",
-    "WALLET_FULFILLMENT_TIMEOUT_S": "1",
+    # The whole of it keeps the service, a thread of the test's, busy for so long at times.
+    "WALLET_FULFILLMENT_TIMEOUT_S": "1" if ORDERS < 1_000 else "4",
     "WALLET_FULFILLMENT_BACKOFF_S": "0.1",
     "WALLET_BREAKER_PROBE_S": "0.2",
     "WALLET_BREAKER_RAMP_S": "5",
@@ -104,7 +105,7 @@ def orders_over_clients(seed: int) -> Load:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(max(180, ORDERS // 2))
+@pytest.mark.timeout(max(180, ORDERS))
 def test_any_process_killed_at_random_every_order_ends_and_each_completed_one_is_fulfilled_once(
     wallet_env: WalletEnv, admin_client: AdminClient, tmp_path: Path
 ) -> None:
@@ -122,7 +123,7 @@ def test_any_process_killed_at_random_every_order_ends_and_each_completed_one_is
         running = {name: start(scene, stack, name, tmp_path) for name in names}
         eventually(lambda: scene.positions_count() == CLIENTS, 60)
         kill_while_publishing(scene, stack, running, load, tmp_path, seed)
-        eventually(lambda: all_ended(scene), max(90, ORDERS // 10))
+        eventually(lambda: all_ended(scene), max(90, ORDERS // 2))
         eventually(lambda: scene.waiting() == 0, 60)
         for process in running.values():
             assert process.end() == 0

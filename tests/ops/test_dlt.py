@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,7 +29,7 @@ def test_a_letter_repaired_by_hand_is_answered(desk: Shell, scene: Scene, tmp_pa
             0,
             False,
         )
-        at = _place(letter)
+        at = letter["letter"]
         desk.fine("dlt", "show", at, "--save", str(file))
         assert file.read_bytes() == _MISSPELT
         file.write_bytes(_MISSPELT.replace(b"depositt", b"deposit"))
@@ -80,16 +79,16 @@ def test_letters_are_chosen_by_reason_partition_and_offset(desk: Shell, scene: S
     by_place = {"partition": str(first["partition"]), "offset": str(first["offset"])}
     line = ("--partition", by_place["partition"], "--offset", by_place["offset"])
     plan = desk.json("dlt", "replay", "--topic", "wallet-command-dlt", *line, "--dry-run")
-    assert [_place(letter) for letter in plan["due"]] == [_place(first)]
+    assert [letter["letter"] for letter in plan["due"]] == [first["letter"]]
     assert len(desk.json("dlt", "replay", "--reason", "unknown_type", "--dry-run")["due"]) == 2
     assert desk.json("dlt", "list", "--reason", "poison")["letters"] == []
     said = desk.wallet("dlt", "list")
     assert "\x1b" not in said.stdout
     assert "4 dead letters: 2 unknown_type" in said.stderr
     odd = next(m for m in listed["letters"] if m["reason"] == "not_json")
-    shown = desk.json("dlt", "show", _place(odd))
+    shown = desk.json("dlt", "show", odd["letter"])
     assert shown["value_text"] == "\x1b[2J{"
-    assert "\\x1b[2J{" in desk.fine("dlt", "show", _place(odd))
+    assert "\\x1b[2J{" in desk.fine("dlt", "show", odd["letter"])
     assert desk.json("dlt", "list", "--open")["count"] == 4
 
 
@@ -133,7 +132,3 @@ def test_a_line_that_makes_no_sense_is_code_2(line: list[str], sentence: str) ->
     ran = Shell(given).wallet("dlt", *line)
     assert ran.returncode == 2, ran.stderr
     assert sentence in " ".join(ran.stderr.replace("│", " ").split())
-
-
-def _place(letter: dict[str, Any]) -> str:
-    return f"{letter['topic']}/{letter['partition']}/{letter['offset']}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +22,7 @@ def shop(wallet_env: WalletEnv) -> Iterator[Shop]:
         yield made
 
 
+@pytest.mark.contract
 def test_a_fulfilled_order_is_completed_under_the_apis_id(shop: Shop) -> None:
     shop.place("o-1", items=[{"sku": "x", "price": 1.10}], metadata={"shop": "berlin"})
     with stubbed() as (stub, url), shop.fulfillment(url):
@@ -37,6 +40,7 @@ def test_a_fulfilled_order_is_completed_under_the_apis_id(shop: Shop) -> None:
     shop.assert_books_in_order()
 
 
+@pytest.mark.contract
 def test_the_request_is_the_contracts(shop: Shop) -> None:
     requests = []
 
@@ -45,11 +49,18 @@ def test_the_request_is_the_contracts(shop: Shop) -> None:
         connection.sendall(b'HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{"id": 7}')
 
     shop.place("o-1", items=[{"sku": "x", "price": 1.10}], metadata={"shop": "berlin"})
-    with raw_service(answer) as url, shop.fulfillment(url):
+    with (
+        raw_service(answer) as url,
+        shop.fulfillment(url.replace("http://", "http://wallet:a%20secret@")),
+    ):
         shop.ended()
     head, _, body = requests[0].partition(b"\r\n\r\n")
-    assert head.startswith(b"POST /orders HTTP/1.1\r\n")
-    assert b"\r\nidempotency-key: anna/o-1\r\n" in head.lower() + b"\r\n"
+    line, *headers = head.split(b"\r\n")
+    assert line == b"POST /orders HTTP/1.1"
+    given = dict(header.lower().split(b": ", 1) for header in headers)
+    assert given[b"idempotency-key"] == b"anna/o-1"
+    assert given[b"host"] == urlsplit(url).netloc.encode()
+    assert given[b"authorization"].split()[1] == base64.b64encode(b"wallet:a secret").lower()
     assert b'"price": 1.1' in body or b'"price":1.1' in body
     assert json.loads(body) == {
         "order_id": "o-1", "client_id": "anna", "amount": "10.00", "currency": "USD",
@@ -58,6 +69,25 @@ def test_the_request_is_the_contracts(shop: Shop) -> None:
     assert shop.order("o-1")["fulfillment_id"] == "7"
 
 
+def test_the_call_goes_by_the_environments_proxy(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        asked.append(request.partition(b"\r\n")[0])
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 7}')
+
+    shop.place("o-1")
+    with raw_service(answer) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.removesuffix("/orders"))
+        monkeypatch.setenv("no_proxy", "localhost")
+        with shop.fulfillment("http://fulfillment.invalid/orders"):
+            assert shop.ended() == {"o-1": "completed"}
+    assert asked == [b"POST http://fulfillment.invalid/orders HTTP/1.1"]
+
+
+@pytest.mark.contract
 def test_a_refused_order_fails_at_once_and_its_money_is_back(shop: Shop) -> None:
     shop.place("o-1")
     with stubbed(refuse_rate=1) as (_, url), shop.fulfillment(url):
@@ -98,6 +128,7 @@ def test_a_lone_order_fails_after_its_three_attempts_and_may_have_been_delivered
     shop.assert_books_in_order()
 
 
+@pytest.mark.contract
 def test_a_retried_order_goes_with_the_same_key_and_counts_anew(shop: Shop) -> None:
     shop.place("o-1")
     with stubbed(error_rate=1) as (stub, url), shop.fulfillment(url):
