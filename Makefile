@@ -4,6 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 WORKERS ?= 2
 COMMANDS ?= 1000000
+RUNS ?= 1000000
 MINUTES ?= 60
 SEED ?= 1
 VENV := .venv
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 # three of them), keep two cores busy.
 PARALLEL := -n $(WORKERS)
 
-.PHONY: help venv demo test test-all test-compose proof soak model lint types ci clean
+.PHONY: help venv demo test test-all test-compose proof fuzz soak model lint types ci clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo "make test STACK=containers  the tests of the contract, on Kafka and PostgreSQL in Docker containers"
 	@echo "make test-compose  docker-compose.yml built, brought up, used from outside, restarted in part, taken down"
 	@echo "make proof   everything killed, frozen and cut off under load for MINUTES=60, then judged from outside: docs/proof.md; SEED=1"
+	@echo "make fuzz    records, by the million, that nobody would think of; RUNS=1000000 SEED=1 by default"
 	@echo "make soak    the same at half of wallet bench's rate: what grows is drawn into docs/soak.svg; MINUTES=60 SEED=1"
 	@echo "make model   random commands against the model; COMMANDS=1000000 SEED=1"
 	@echo "make venv    .venv/ with the project and all its extras"
@@ -67,6 +69,11 @@ test-compose: $(STAMP)
 # On servers of its own. ARGS='--rate 200' for another rate, --no-table to leave the seeded bugs out.
 proof: $(STAMP)
 	$(BIN)/python -m tests.faults.proof --minutes $(MINUTES) --seed $(SEED) --page docs/proof.md $(ARGS)
+
+# Without a wheel of the coverage-guided fuzzer: mutations of known records instead.
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check --no-input -q -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --runs $(RUNS) --seed $(SEED) $(ARGS)
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.faults.proof --soak --minutes $(MINUTES) --seed $(SEED) --page docs/soak.md $(ARGS)

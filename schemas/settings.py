@@ -152,8 +152,9 @@ class Settings(BaseSettings):
         None,
         validation_alias="FULFILLMENT_URL",
         description="Where orders are sent: http://host/path or https://host/path, with "
-        "user:password@ before the host where the service asks for it. Without it no order is "
-        "fulfilled, and `wallet run all` runs no fulfillment process.",
+        "user:password@ before the host where the service asks for it; HTTP_PROXY, HTTPS_PROXY "
+        "and NO_PROXY are heeded. Without it no order is fulfilled, and `wallet run all` runs no "
+        "fulfillment process.",
     )
     fulfillment_concurrency: int = Field(
         64,

@@ -15,11 +15,16 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import HealthCheck, settings
 
 from ledger.migration import migrate
 from ops.stack import Stack, StackAddress, kafka
 from tests.container import containers
 from tests.schedule import Schedule
+
+# How long an example takes says how busy the machine is, and no more.
+settings.register_profile("wallet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wallet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

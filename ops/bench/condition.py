@@ -10,6 +10,7 @@ import confluent_kafka
 import psycopg
 
 from ops.bench.ground import Ground
+from ops.bench.load import MIXED
 from ops.bench.measure import Plan
 from schemas.command import COMMANDS
 
@@ -44,7 +45,9 @@ def conditions(ground: Ground, plan: Plan) -> dict[str, Any]:
         "commands": plan.commands,
         "baseline_commands": plan.baseline_commands if plan.baseline else None,
         "mix": "40 % credit, 40 % debit, 20 % transfer",
-        "all_types": f"as many of each of {len(COMMANDS)} types, about" if plan.mixed else None,
+        "all_types": f"as many of each of {len(COMMANDS)} types, about"
+        if MIXED in plan.others
+        else None,
     }
 
 

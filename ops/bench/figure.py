@@ -92,17 +92,20 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that was measured. `mixed`, `baseline` and `orders` are empty where they were left
-    out; `orders` are by how long the fulfillment service took for each, in milliseconds.
+    """Everything that was measured. `others`, by their loads, `baseline` and `orders` are empty
+    where they were left out; `orders` are by how long the fulfillment service took for each, in
+    milliseconds. The ladders are latencies at rising rates, to saturation.
 
-    `load` are CPU seconds of the load generator per 1,000 commands, the mixed ones aside.
+    `load_cpu_s_per_1000` are the load generator's per 1,000 commands of `ours`.
     """
 
     ours: Sequence[Round]
-    mixed: Sequence[Round]
+    others: Mapping[str, Sequence[Round]]
     baseline: Sequence[Round]
     orders: Sequence[tuple[int, Round]]
     load_cpu_s_per_1000: float
     latency: Latency
+    ladder: Sequence[Latency]
+    baseline_ladder: Sequence[Latency]
     left_out: Sequence[str]
     books_hold: bool

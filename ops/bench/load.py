@@ -14,10 +14,15 @@ from ops.bench.crew import tell
 from schemas.command import COMMANDS
 from schemas.settings import Settings
 
-# Begins the `kind` of commands of every type.
-MIXED: Final = "mixed-"
-# Begins the `kind` of orders.
-ORDERS: Final = "orders-"
+# Other loads than the plain mix of credits, debits and transfers; a load's name and a turn's make
+# up a kind, as in `hot-wallet-first`.
+MIXED: Final = "mixed"
+ORDERS: Final = "orders"
+HOT: Final[Mapping[str, str]] = {
+    "hot-wallet": "all of one wallet",
+    "hot-recipient": "transfers to one wallet",
+    "hot-merchant": "payments to one merchant",
+}
 
 _FLUSH_TIMEOUT_S = 60.0
 _TELL_EVERY = 5_000
@@ -60,12 +65,10 @@ def run_load(settings: Settings, arguments: dict[str, Any], stop: Event) -> None
 
 
 def commands(kind: str, clients: int, count: int) -> Iterator[Command]:
-    """The commands of a kind: `seed`, one that begins with MIXED or ORDERS, or any other name."""
+    """The commands of a kind: `seed`, another load's name and a turn's, or a turn's alone."""
     if kind == "seed":
         return seeds(clients)
-    if kind.startswith(ORDERS):
-        return orders(kind, clients, count)
-    return mix_all(kind, clients, count) if kind.startswith(MIXED) else mix(kind, clients, count)
+    return _LOADS.get(kind.rpartition("-")[0], mix)(kind, clients, count)
 
 
 def seeds(clients: int) -> Iterator[Command]:
@@ -205,6 +208,40 @@ _FIELDS: Final[Mapping[str, Callable[[_Mixture, int, str], dict[str, str]]]] = {
     "close_wallet": _second_wallet,
     "get_wallet": _nothing,
     "get_history": _nothing,
+}
+
+
+def hot_wallet(kind: str, _clients: int, count: int) -> Iterator[Command]:
+    """As many credits as debits, all of one client's: one key, so one partition and one worker."""
+    rng = random.Random(kind)
+    for i in range(count):
+        fields = {"type": rng.choice(("credit", "debit")), "amount": _amount(rng)}
+        yield _command("client-0", f"{kind}-{i:09d}", fields)
+
+
+def hot_recipient(kind: str, clients: int, count: int) -> Iterator[Command]:
+    """Transfers of all clients to one: each locks its wallet, in every partition's batch."""
+    return _paid_to(kind, clients, count, {"type": "transfer", "to_client_id": "client-0"})
+
+
+def hot_merchant(kind: str, clients: int, count: int) -> Iterator[Command]:
+    """Payments of all clients to one merchant."""
+    return _paid_to(kind, clients, count, {"type": "payment", "merchant_id": "merchant-0"})
+
+
+def _paid_to(kind: str, clients: int, count: int, fields: Mapping[str, str]) -> Iterator[Command]:
+    rng = random.Random(kind)
+    for i in range(count):
+        client = f"client-{rng.randrange(1, clients)}"
+        yield _command(client, f"{kind}-{i:09d}", {**fields, "amount": f"0.0{rng.randrange(1, 6)}"})
+
+
+_LOADS: Final[Mapping[str, Callable[[str, int, int], Iterator[Command]]]] = {
+    MIXED: mix_all,
+    ORDERS: orders,
+    "hot-wallet": hot_wallet,
+    "hot-recipient": hot_recipient,
+    "hot-merchant": hot_merchant,
 }
 
 

@@ -1,7 +1,7 @@
 """The measurement from beginning to end: preload, rounds in turn, latency, the books."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from ops.bench.crew import Crew, Message
 from ops.bench.failure import BenchError
 from ops.bench.figure import Figures, Latency, Round, StageTime
 from ops.bench.ground import Ground
-from ops.bench.load import MIXED, ORDERS
+from ops.bench.load import ORDERS
 from ops.bench.progress import Progress
 from ops.bench.worker import STAGES
 
@@ -23,6 +23,12 @@ _POLL_S = 0.05
 _BASELINE_SHARE = 20
 _BASELINE_COUNT_MIN = 200
 _WARM_UP_S = 2
+# The steps of a ladder, in commands a second. It ends where a command in a hundred waits for more
+# than a second.
+_STEPS_PER_S = (1_000, 2_000, 5_000, 7_500, 10_000, 12_500, 15_000, 20_000)
+_BASELINE_STEPS_PER_S = (50, 100, 200, 300, 400, 600)
+_STEP_S = 10
+_SATURATED_MS = 1_000.0
 # How long the fulfillment service of a round with orders takes for each call.
 _STUB_DELAYS_MS = (0, 50)
 
@@ -37,8 +43,8 @@ FROM consumer_positions
 class Plan:
     """What to measure: `seconds` ends a round early, `baseline` has it compared.
 
-    `orders` is the number of a round of orders, 0 for none. `mixed` adds rounds of all types, for
-    which `seconds` has to be None: what a round left behind would be counted as the next one's.
+    `orders` is the number of a round of orders, 0 for none. `others` adds rounds of other loads,
+    for which `seconds` has to be None: what a round left behind would be counted as the next one's.
     """
 
     commands: int
@@ -48,8 +54,9 @@ class Plan:
     latency_seconds: int
     workers: int
     baseline: bool
-    mixed: bool
+    others: Sequence[str] = ()
     orders: int = 0
+    ladder: bool = False
 
     @property
     def baseline_commands(self) -> int:
@@ -70,24 +77,28 @@ class Measurement:
 
     def run(self) -> Figures:
         """Measure everything. Raises BenchError where a process fails or nothing moves any more."""
-        plan, ours, mixed, theirs = self.plan, list[Round](), list[Round](), list[Round]()
+        plan, ours, theirs = self.plan, list[Round](), list[Round]()
+        others: dict[str, list[Round]] = {load: [] for load in plan.others}
         self.preload()
         for turn in ("first", "second") if plan.baseline else ("only",):
             ours.append(self.sustain(f"rate, {turn} round", turn))
-            if plan.mixed:
-                mixed.append(self.sustain(f"all types, {turn} round", MIXED + turn))
+            for load, rounds in others.items():
+                rounds.append(self.sustain(f"{load}, {turn} round", f"{load}-{turn}"))
             if plan.baseline:
                 theirs.append(self.sustain_baseline(f"baseline, {turn} round", turn))
         orders = [(delay, self.complete(delay)) for delay in _STUB_DELAYS_MS if plan.orders]
-        latency = self.pace()
+        latency, *ladder = self.climb()
+        baseline_ladder = self.climb_baseline() if plan.ladder and plan.baseline else []
         self.progress.begin("the books")
         return Figures(
             ours,
-            mixed,
+            others,
             theirs,
             orders,
             sum(r.load_cpu_s for r in ours) / (plan.commands * len(ours)) * 1000,
             latency,
+            ladder,
+            baseline_ladder,
             self.meter.left_out,
             self.check_books(),
         )
@@ -135,13 +146,8 @@ class Measurement:
         commands, results = self.ground.baseline_topics
         self.publish(f"{label}: publishing", commands, turn, count)
         self.read_from(results, count=count)
-        names = self.worker_names("baseline worker")
-        for name in names:
-            self.crew.start(name, "baseline-worker", {"topic": commands})
-        self.crew.start("baseline relay", "baseline-relay", {"topic": results})
-        counted = self.follow(label, count)
-        self.crew.end(*names, "baseline relay")
-        return counted
+        with self.baseline():
+            return self.follow(label, count)
 
     def complete(self, delay_ms: int) -> Round:
         """One round of orders, from the first one's answer until all are completed.
@@ -150,7 +156,7 @@ class Measurement:
         """
         count, label = self.plan.orders, f"orders, fulfilled after {delay_ms} ms"
         requests, results = self.ground.order_topics
-        self.publish(f"{label}: publishing", requests, f"{ORDERS}{delay_ms}", count)
+        self.publish(f"{label}: publishing", requests, f"{ORDERS}-{delay_ms}", count)
         self.crew.start("stub", "stub", {"delay_ms": delay_ms})
         url = self.hear("stub", label)["url"]
         self.read_from(results, count=count, orders=True)
@@ -160,26 +166,46 @@ class Measurement:
         self.crew.end("fulfillment", "stub")
         return counted
 
-    def pace(self) -> Latency:
-        """Publish at an even rate and note when each result came; the first 2 s don't count."""
+    def climb(self) -> list[Latency]:
+        """The latency at the plan's rate and, on a ladder, at each step up to saturation."""
         plan, ground = self.plan, self.ground
-        rate = plan.latency_rate_per_s
-        warm_up, count = rate * _WARM_UP_S, rate * (_WARM_UP_S + plan.latency_seconds)
-        label = f"latency at {rate}/s"
+        topics = ground.command_topic, ground.result_topic
+        latencies: list[Latency] = []
         with self.system():
-            self.await_workers(label)
-            self.publish(f"{label}: warming up", ground.command_topic, "warm", warm_up)
-            self.settle(f"{label}: warming up")
-            self.read_from(ground.result_topic, count=count, each=True)
-            sent = self.publish(label, ground.command_topic, "paced", count, rate_per_s=rate)
-            read = self.hear_out("reader", label, count)["read"]
-            self.crew.end("reader")
+            self.await_workers("latency")
+            self.publish("latency: warming up", topics[0], "warm", plan.latency_rate_per_s * 2)
+            self.settle("latency: warming up")
+            latencies.append(self.pace(*topics, plan.latency_rate_per_s, plan.latency_seconds))
+            for per_s in _STEPS_PER_S if plan.ladder else ():
+                if latencies[-1].percentile_ms(0.99) > _SATURATED_MS:
+                    break
+                latencies.append(self.pace(*topics, per_s, _STEP_S))
+        return latencies
+
+    def climb_baseline(self) -> list[Latency]:
+        """The same ladder for the baseline, with lower steps."""
+        latencies: list[Latency] = []
+        with self.baseline():
+            for per_s in _BASELINE_STEPS_PER_S:
+                latencies.append(self.pace(*self.ground.baseline_topics, per_s, _STEP_S))
+                if latencies[-1].percentile_ms(0.99) > _SATURATED_MS:
+                    break
+        return latencies
+
+    def pace(self, commands: str, results: str, rate: int, seconds: int) -> Latency:
+        """Publish at an even rate and note when each result came; the first 2 s don't count."""
+        warm_up, count = rate * _WARM_UP_S, rate * (_WARM_UP_S + seconds)
+        label = f"latency at {rate:,}/s"
+        self.read_from(results, count=count, each=True)
+        sent = self.publish(label, commands, f"paced-{rate}", count, rate_per_s=rate)
+        read = self.hear_out("reader", label, count)["read"]
+        self.crew.end("reader")
         counted = list(sent["sent"].items())[warm_up:]
         missing = sum(command_id not in read for command_id, _ in counted)
         if missing:
             raise BenchError(f"{missing} of {len(counted)} results did not come")
         latencies = sorted(read[command_id] - sent_s for command_id, sent_s in counted)
-        return Latency(rate, plan.latency_seconds, latencies, sent["late_s_max"])
+        return Latency(rate, seconds, latencies, sent["late_s_max"])
 
     def check_books(self) -> bool:
         """Whether the books hold after all this."""
@@ -198,6 +224,17 @@ class Measurement:
         yield reports
         ended = self.crew.end(*names, "relay")
         reports += [ended[name][-1] for name in names]
+
+    @contextmanager
+    def baseline(self) -> Iterator[None]:
+        """Run the baseline's workers and its relay."""
+        commands, results = self.ground.baseline_topics
+        names = self.worker_names("baseline worker")
+        for name in names:
+            self.crew.start(name, "baseline-worker", {"topic": commands})
+        self.crew.start("baseline relay", "baseline-relay", {"topic": results})
+        yield
+        self.crew.end(*names, "baseline relay")
 
     def await_workers(self, label: str) -> None:
         """Wait until every worker has partitions."""

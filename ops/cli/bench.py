@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ops.bench.load import HOT, MIXED
 from ops.bench.measure import Plan
 from ops.bench.report import as_document, show
 from ops.bench.run import run_bench
@@ -16,9 +17,34 @@ _EPILOG = examples(
     "wallet bench",
     "wallet bench --commands 20000 --no-baseline",
     "wallet bench --mixed --no-baseline",
+    "wallet bench --hot --no-baseline",
+    "wallet bench --ladder",
     "wallet bench --orders 10000 --no-baseline",
     "wallet bench --workers 2 --json | jq .rate.per_s",
 )
+
+# What is measured beside the plain rate.
+Mixed = Annotated[
+    bool,
+    typer.Option(
+        "--mixed/--no-mixed",
+        help="Measure the rate of a mix of all types too, in turns; off to keep the run short.",
+    ),
+]
+Hot = Annotated[
+    bool,
+    typer.Option(
+        "--hot/--no-hot",
+        help="Measure the rate with all on one wallet, one recipient, one merchant, too.",
+    ),
+]
+Ladder = Annotated[
+    bool,
+    typer.Option(
+        "--ladder/--no-ladder",
+        help="Measure the latency at rising rates, to saturation, too; takes some minutes.",
+    ),
+]
 
 
 def _bench(
@@ -54,13 +80,9 @@ def _bench(
             help="Compare with one record per transaction and a polling relay, in turns.",
         ),
     ] = True,
-    mixed: Annotated[
-        bool,
-        typer.Option(
-            "--mixed/--no-mixed",
-            help="Measure the rate of a mix of all types too, in turns; off to keep the run short.",
-        ),
-    ] = False,
+    mixed: Mixed = False,
+    hot: Hot = False,
+    ladder: Ladder = False,
     orders: Annotated[
         int,
         typer.Option(
@@ -80,11 +102,14 @@ def _bench(
     found = place.both()
     if workers > found.settings.partitions:
         raise UsageError(f"{workers} workers can't share {found.settings.partitions} partitions")
-    if mixed and seconds is not None:
-        raise UsageError("--mixed needs whole rounds, which --seconds ends early: leave out one")
+    others = [*([MIXED] if mixed else []), *(HOT if hot else [])]
+    if others and seconds is not None:
+        option = "--mixed" if mixed else "--hot"
+        raise UsageError(f"{option} needs whole rounds, which --seconds ends early: leave out one")
     plan = Plan(
-        commands, clients, seconds, latency_rate, latency_seconds, workers, baseline, mixed, orders
-    )
+        commands, clients, seconds, latency_rate, latency_seconds, workers, baseline, others,
+        orders, ladder,
+    )  # fmt: skip
     conditions, figures = run_bench(found, plan)
     if as_json:
         print_json(as_document(conditions, figures))

@@ -22,11 +22,15 @@ def say(text: str) -> None:
 
 
 def complain(sentence: str, error: BaseException | None = None) -> None:
-    """Say what went wrong on stderr; with the error, its traceback before it."""
+    """Say what went wrong on stderr; with the error, its traceback before it.
+
+    A sentence may name what a person or another system gave: no terminal obeys it.
+    """
     screen = console(stderr=True)
     if error is not None:
         screen.print("".join(traceback.format_exception(error)), soft_wrap=True, end="")
-    screen.print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+    shown = "\n".join(map(safe, sentence.split("\n")))
+    screen.print(Text.assemble(("error: ", "bold red"), shown), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -300,7 +300,7 @@ def test_the_ledger_equals_the_model_after_each_batch(wallet_env: WalletEnv, num
             run_state_machine_as_test(
                 cast(type[Wallets], seed(next(seeds))(lambda: Wallets(run))),
                 settings=settings(
-                    max_examples=4, stateful_step_count=20, deadline=None, database=None,
+                    max_examples=4, stateful_step_count=20, database=None,
                     phases=[Phase.generate, Phase.shrink],
                     suppress_health_check=list(HealthCheck),
                 ),

@@ -130,7 +130,9 @@ class _Case:
         for event in expected | self._caused:
             if expected[event] != self._caused[event]:
                 what = f"told {self._caused[event]} times; the journal has it {expected[event]}"
-                yield Breach("lost" if expected[event] else "invented", event, what)
+                more = "doubled" if expected[event] else "invented"
+                rule = more if self._caused[event] > expected[event] else "lost"
+                yield Breach(rule, event, what)
 
     def in_order(self) -> Iterator[Breach]:
         """One client's answers come in the order of one partition's records."""

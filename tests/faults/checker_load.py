@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,10 +28,11 @@ class Load:
     client_count: int
     whole: bool = False
     _chance: random.Random = field(init=False)
-    _sent: list[Input] = field(default_factory=list)
-    _taken: list[tuple[str, str]] = field(default_factory=list)
-    _held: list[tuple[str, str]] = field(default_factory=list)
-    _ordered: list[tuple[str, str]] = field(default_factory=list)
+    # What may be sent again or referred to: a load may go on for hours.
+    _sent: deque[Input] = field(default_factory=lambda: deque(maxlen=20_000))
+    _taken: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=20_000))
+    _held: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=20_000))
+    _ordered: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=200))
     _number: int = 0
 
     def __post_init__(self) -> None:
@@ -116,7 +118,7 @@ class Load:
             return self._command(client, ORDER_REQUEST, **fields)
         if dice < 0.6:
             return self._command(client, ORDER_REQUEST, type="get_wallet")
-        of, order_id = chance.choice(self._ordered[-200:])
+        of, order_id = chance.choice(self._ordered)
         kind = chance.choice(("cancel_order", "retry_order", "get_order"))
         return self._command(of, ORDER_REQUEST, type=kind, order_id=order_id)
 

@@ -27,6 +27,7 @@ class Crew:
     folder: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
+    _is_over: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
@@ -35,15 +36,20 @@ class Crew:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        for process in self.running.values():
+        with self._lock:  # a fault that goes on after a Ctrl-C starts nobody any more
+            self._is_over = True
+            processes = list(self.running.values())
+        for process in processes:
             process.kill()
             process.wait()
 
     def start(self, name: str, *fault: str) -> None:
         """Start one; `fault` are options of tests.faults.run."""
         command = [sys.executable, "-m", "tests.faults.run", *fault, name.partition("-")[0]]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
+        with self._lock, (self.folder / f"{name}.log").open("ab") as log:
+            if self._is_over:
+                return
+            self.running[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -51,8 +57,6 @@ class Crew:
                 env={**os.environ, **self.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
-        with self._lock:
-            self.running[name] = process
 
     def kill(self, name: str) -> None:
         """SIGKILL."""

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import psycopg
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from ops.fulfillment_stub.server import Stub
 from tests.faults.checker_evidence import INPUTS
-from tests.faults.proof_crew import Crew
+from tests.faults.proof_crew import NAMES, Crew
 from tests.faults.proof_server import Servers
 from tests.faults.proof_traffic import Upstream
 
 _DEATH_TIMEOUT_S = 20.0
+_EMPTY_TIMEOUT_S = 30.0
 _FREEZE_S = (13.0, 16.0)  # past the session's time-out and all of PostgreSQL's
 _GROUP = "wallet-worker"
 # Where a process is killed by its own hand: the function, and on which side of it.
@@ -62,12 +63,22 @@ class Field:
     # Which of two processes of a kind may be hit.
     victims: tuple[int, ...] = (1, 2)
 
+    def make_whole(self) -> None:
+        """Start what a fault that failed half way has left ended."""
+        for server in (self.servers.broker, self.servers.database):
+            if server.process is None or server.process.poll() is not None:
+                server.start()
+        for name in NAMES:
+            if name not in self.crew.running:
+                self.crew.start(name)
+
 
 class Done(NamedTuple):
     """A fault that is over: what was done to whom, and since when the part is back."""
 
     what: str
     back_at_s: float
+    kind: str = ""
 
 
 Fault = Callable[[Field, random.Random], Done]
@@ -165,8 +176,18 @@ def reset_offsets(field: Field, _chance: random.Random) -> Done:
     field.crew.end(*workers)
     known = field.admin.list_topics(timeout=10).topics
     zero = [TopicPartition(t, p, 0) for t in INPUTS for p in known[t].partitions]
-    asked = field.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(_GROUP, zero)])
-    asked[_GROUP].result(20)
+    deadline = time.monotonic() + _EMPTY_TIMEOUT_S
+    while True:
+        asked = field.admin.alter_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(_GROUP, zero)]
+        )
+        try:
+            asked[_GROUP].result(20)
+            break
+        except KafkaException:  # a killed worker is still a member
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
     for name in workers:
         field.crew.start(name)
     return Done("all to 0", time.monotonic())
@@ -223,7 +244,7 @@ PARTS = {name: {name.split()[0]} for name in FAULTS if name.split()[0] in POINTS
     "Kafka killed": {"kafka"},
     "PostgreSQL killed": {"postgres"},
     "PostgreSQL sessions cut": {"postgres"},
-    "Kafka offsets of the group reset": {"worker", "kafka"},
+    "Kafka offsets of the group reset": {"worker", "kafka", "guests"},
     "upstream transaction aborted": {"kafka"},
     "upstream transaction left open": {"kafka"},
     "fulfillment service down": {"service"},

@@ -37,7 +37,9 @@ def judge_all(record: Record, system: System, stub: Stub) -> None:
 
 def count_answers(record: Record, system: System, downstream: Downstream) -> None:
     """For more records than a replay can hold: one answer to each, in order, and the books."""
-    verdict, offsets = record.verdict, dict[tuple[str, int], array[int]]()
+    record.is_counted = True
+    verdict = record.verdict
+    offsets: dict[tuple[str, int], array[int]] = {}
     with Reader(system) as reader:
         for kind in INPUTS:
             for seen in reader.read(system.topic_prefix + kind, {}):
@@ -72,7 +74,7 @@ def try_removals(
     say("Taking out one protection after the other…")
     table = root / "table.jsonl"
     command = [
-        sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider",
+        sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", "-n", "2",
         "tests/faults/test_seeded.py",
     ]  # fmt: skip
     ran = subprocess.run(
@@ -84,7 +86,9 @@ def try_removals(
     rows = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
     removed = [Removed(*json.loads(row)) for row in rows]
     if ran.returncode != 0:
-        removed.append(Removed("any", "the table itself", "pytest failed, see above", False))
+        removed.append(
+            Removed("any", "", "the table itself", "pytest failed, see its output", False)
+        )
     return sorted(removed)
 
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from ops.stack import StackError, fetch, kafka, port, postgres
 from ops.stack.account import Account, server_account
 from ops.stack.folder import Folder
@@ -27,6 +30,7 @@ class Server:
     answers: Callable[[], bool]
     account: Account | None = None
     process: subprocess.Popen[bytes] | None = None
+    is_over: bool = False
 
     def start(self) -> None:
         """Start it, and return when it answers.
@@ -50,11 +54,18 @@ class Server:
             self.process.kill()
             self.process.wait()
 
+    def end(self) -> None:
+        """Kill it for good; a start that is under way fails."""
+        self.is_over = True
+        self.kill()
+
     @property
     def _log(self) -> Path:
         return self.folder.log / f"{self.name}.out"
 
     def _spawn(self) -> None:
+        if self.is_over:
+            raise StackError(f"{self.name} is ended")
         account = self.account
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -93,8 +104,9 @@ def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
     bootstrap_servers = f"127.0.0.1:{ports[0]}"
     client = kafka.admin(bootstrap_servers)
     broker = Server(
-        "kafka", kafka.broker_command(folder, java), folder, lambda: kafka.answers(client)
-    )
+        "kafka", kafka.broker_command(folder, java), folder,
+        lambda: kafka.answers(client) and _leads(client),
+    )  # fmt: skip
     database = Server(
         "postgres", postgres.server_command(folder), folder, lambda: postgres.answers(folder),
         account,
@@ -104,5 +116,14 @@ def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
         database.start()
         yield Servers(broker, database, bootstrap_servers, postgres.database_url(folder))
     finally:
-        broker.kill()
-        database.kill()
+        broker.end()
+        database.end()
+
+
+def _leads(client: AdminClient) -> bool:
+    """Whether the broker leads all partitions again: until then nothing can be sent or read."""
+    try:
+        topics = client.list_topics(timeout=1.0).topics.values()
+    except KafkaException:
+        return False
+    return all(part.leader >= 0 for topic in topics for part in topic.partitions.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -13,7 +12,6 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -22,14 +20,16 @@ from ledger.database import connect
 from ledger.verification import verify
 from ops.fulfillment_stub.server import Stub
 from producers.publisher import Input
-from schemas.topic import ORDER_REQUEST, ORDER_RESULT
+from schemas.topic import ORDER_REQUEST
 from tests.conftest import WalletEnv
+from tests.faults.checker import judge
+from tests.faults.checker_evidence import System, gather
 from tests.producers.shop import QUICK, opened, stubbed
 from tests.producers.world import eventually
-from tests.scene import Process, Scene, command, text_headers
+from tests.scene import Process, Scene, command
 
-# The whole of it: WALLET_TEST_ORDERS=5000 .venv/bin/python -m pytest --timeout 3600 -k any_process
-ORDERS = int(os.environ.get("WALLET_TEST_ORDERS", "240"))
+# The whole of it: TEST_ORDERS=5000 .venv/bin/python -m pytest -k any_process
+ORDERS = int(os.environ.get("TEST_ORDERS", "240"))
 CLIENTS = min(200, ORDERS // 4)
 KILLS_EACH = max(1, ORDERS // 500)
 DEPOSIT = 1_000_00
@@ -41,7 +41,8 @@ FAULTS = {
 SETTINGS = {
     "WALLET_PARTITIONS": "4",
     "WALLET_SESSION_TIMEOUT_MS": "2000",
-    "WALLET_FULFILLMENT_TIMEOUT_S": "1",
+    # The whole of it keeps the service, a thread of the test's, busy for so long at times.
+    "WALLET_FULFILLMENT_TIMEOUT_S": "1" if ORDERS < 1_000 else "4",
     "WALLET_FULFILLMENT_BACKOFF_S": "0.1",
     "WALLET_BREAKER_PROBE_S": "0.2",
     "WALLET_BREAKER_RAMP_S": "5",
@@ -104,7 +105,7 @@ def orders_over_clients(seed: int) -> Load:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(max(180, ORDERS // 2))
+@pytest.mark.timeout(max(180, ORDERS))
 def test_any_process_killed_at_random_every_order_ends_and_each_completed_one_is_fulfilled_once(
     wallet_env: WalletEnv, admin_client: AdminClient, tmp_path: Path
 ) -> None:
@@ -122,12 +123,12 @@ def test_any_process_killed_at_random_every_order_ends_and_each_completed_one_is
         running = {name: start(scene, stack, name, tmp_path) for name in names}
         eventually(lambda: scene.positions_count() == CLIENTS, 60)
         kill_while_publishing(scene, stack, running, load, tmp_path, seed)
-        eventually(lambda: all_ended(scene), max(90, ORDERS // 10))
+        eventually(lambda: all_ended(scene), max(90, ORDERS // 2))
         eventually(lambda: scene.waiting() == 0, 60)
         for process in running.values():
             assert process.end() == 0
         check_orders(scene, stub, load)
-        check_events(scene)
+        check_answers(scene, stub)
 
 
 def start(scene: Scene, stack: ExitStack, name: str, folder: Path) -> Process:
@@ -191,15 +192,9 @@ def check_orders(scene: Scene, stub: Stub, load: Load) -> None:
         assert [check for check in verify(session) if not check.holds] == []
 
 
-def check_events(scene: Scene) -> None:
-    """Each request is answered once, and each order's end is told once."""
-    seen: Counter[str] = Counter()
-    ends: Counter[tuple[Any, Any]] = Counter()
-    for message in scene.read(ORDER_RESULT):
-        seen[text_headers(message)["ce_id"]] += 1
-        value = json.loads(message.value() or b"")
-        if value["source"] is None:
-            ends[value["client_id"], value["order_id"]] += 1
-    assert set(seen.values()) == {1}
-    assert set(ends.values()) == {1}
-    assert (len(seen), len(ends)) == (2 * ORDERS, ORDERS)
+def check_answers(scene: Scene, stub: Stub) -> None:
+    """Each request is answered, and each order's end is told, as the checker wants it."""
+    env = scene.env
+    evidence = gather(System(env.kafka_bootstrap_servers, env.topic_prefix, env.database_url))
+    evidence.fulfilled = dict(stub.record.ids)
+    assert judge(evidence).breaches == []

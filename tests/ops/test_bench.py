@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ops.bench.cpu import OTHERS, used_between
 from ops.bench.figure import Figures, Latency, Round, StageTime, rate, ratio
-from ops.bench.load import mix, mix_all
+from ops.bench.load import HOT, commands, mix, mix_all
 from ops.bench.measure import Plan
 from ops.bench.report import show
 from ops.bench.worker import STAGES
@@ -86,13 +86,17 @@ def test_a_person_reads_tables() -> None:
     latency = Latency(100, 1, [0.004, 0.009], 0.001)
     mixed = Round(800, 0.1, {}, 800, ours.stages)
     theirs = Round(100, 0.2, {})
-    figures = Figures([ours], [mixed], [theirs], [], 0.01, latency, ["the broker: away"], True)
+    figures = Figures(
+        ours=[ours], others={"mixed": [mixed]}, baseline=[theirs], orders=[],
+        load_cpu_s_per_1000=0.01, latency=latency, ladder=[Latency(5_000, 1, [0.0314], 0.0)],
+        baseline_ladder=[], left_out=["the broker: away"], books_hold=True,
+    )  # fmt: skip
     screen = Console(record=True, width=100, file=io.StringIO())
     show({"cores": 2, "postgres": {"fsync": "on"}}, figures, screen)
     said = screen.export_text()
     for words in ("10,000/s", "8,000/s", "0.80×", "500/s", "20.0×", "9.0 ms", "postgres fsync"):
         assert words in said
-    for words in ("the broker", "decode"):
+    for words in ("the broker", "decode", "5,000", "31.4"):
         assert words in said
 
 
@@ -103,7 +107,7 @@ def test_one_that_is_ended_early_leaves_nothing_behind(
     with servers.started(*SMALL, "--latency-seconds", "60") as running:
         until(lambda: len(_children(running.process.pid)) >= 2, lambda: running.said)
         children = _children(running.process.pid)
-        assert running.end(number) in {130, 143}
+        assert running.end(number) in {130, 143}, running.said
     until(lambda: not [pid for pid in children if _runs(pid)])  # reaped a moment later
     _assert_nothing_is_left(stack, admin_client)
 
@@ -154,6 +158,23 @@ def test_a_mix_of_all_types_has_them_all_and_refers_only_to_what_came_before() -
     assert min(types.values()) > 100
 
 
+@pytest.mark.parametrize("load", HOT)
+def test_a_hot_load_is_all_about_one_wallet_or_merchant(load: str) -> None:
+    made = [
+        (client_id, orjson.loads(value))
+        for client_id, _, value in commands(f"{load}-first", 100, 200)
+    ]
+    for _, fields in made:
+        COMMANDS[fields["type"]].model_validate(fields)
+    targets = {
+        client_id if load == "hot-wallet" else fields.get("to_client_id", fields.get("merchant_id"))
+        for client_id, fields in made
+    }
+    assert len(targets) == 1
+    assert targets != {None}
+    assert (len({client_id for client_id, _ in made}) > 50) == (load != "hot-wallet")
+
+
 def test_a_mix_of_all_types_needs_whole_rounds(servers: Shell) -> None:
     ran = servers.wallet(*SMALL, "--mixed", "--seconds", "1")
     assert ran.returncode == 2
@@ -185,8 +206,8 @@ def test_the_baseline_has_fewer_commands_but_never_too_few() -> None:
     assert _plan(50).baseline_commands == 50
 
 
-def _plan(commands: int) -> Plan:
-    return Plan(commands, 10, None, 100, 1, 1, baseline=True, mixed=False)
+def _plan(count: int) -> Plan:
+    return Plan(count, 10, None, 100, 1, 1, baseline=True)
 
 
 def _assert_nothing_is_left(stack: StackAddress, admin_client: AdminClient) -> None:

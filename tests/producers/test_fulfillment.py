@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -47,17 +49,42 @@ def test_the_request_is_the_contracts(shop: Shop) -> None:
         connection.sendall(b'HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{"id": 7}')
 
     shop.place("o-1", items=[{"sku": "x", "price": 1.10}], metadata={"shop": "berlin"})
-    with raw_service(answer) as url, shop.fulfillment(url):
+    with (
+        raw_service(answer) as url,
+        shop.fulfillment(url.replace("http://", "http://wallet:a%20secret@")),
+    ):
         shop.ended()
     head, _, body = requests[0].partition(b"\r\n\r\n")
-    assert head.startswith(b"POST /orders HTTP/1.1\r\n")
-    assert b"\r\nidempotency-key: anna/o-1\r\n" in head.lower() + b"\r\n"
+    line, *headers = head.split(b"\r\n")
+    assert line == b"POST /orders HTTP/1.1"
+    given = dict(header.lower().split(b": ", 1) for header in headers)
+    assert given[b"idempotency-key"] == b"anna/o-1"
+    assert given[b"host"] == urlsplit(url).netloc.encode()
+    assert given[b"authorization"].split()[1] == base64.b64encode(b"wallet:a secret").lower()
     assert b'"price": 1.1' in body or b'"price":1.1' in body
     assert json.loads(body) == {
         "order_id": "o-1", "client_id": "anna", "amount": "10.00", "currency": "USD",
         "items": [{"sku": "x", "price": 1.10}], "metadata": {"shop": "berlin"},
     }  # fmt: skip
     assert shop.order("o-1")["fulfillment_id"] == "7"
+
+
+def test_the_call_goes_by_the_environments_proxy(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        asked.append(request.partition(b"\r\n")[0])
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 7}')
+
+    shop.place("o-1")
+    with raw_service(answer) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.removesuffix("/orders"))
+        monkeypatch.setenv("no_proxy", "localhost")
+        with shop.fulfillment("http://fulfillment.invalid/orders"):
+            assert shop.ended() == {"o-1": "completed"}
+    assert asked == [b"POST http://fulfillment.invalid/orders HTTP/1.1"]
 
 
 @pytest.mark.contract
