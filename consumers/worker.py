@@ -248,6 +248,8 @@ def _consumer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
         # librdkafka writes a line per try to connect, past our log; the worker says it once.
         "log_level": 0,
         "reconnect.backoff.max.ms": 2_000,
+        # Partitions that were added are noticed within this time, by default after 5 minutes.
+        "topic.metadata.refresh.interval.ms": 5_000,
     }
     if settings.group_protocol == "consumer":
         # The same numbers of both topics to one worker. The broker's other assignor, like the

@@ -20,7 +20,9 @@ from schemas.settings import Settings
 from schemas.topic import WALLET_RELAY_PROGRESS, Topics, TopicSpec
 
 ASK_TIMEOUT_S = 5.0
-_VISIBLE_TIMEOUT_S = 15.0
+# One that has just answered is there: making 85 partitions took a busy one 13 s.
+_CHANGE_TIMEOUT_S = 60.0
+_VISIBLE_TIMEOUT_S = 30.0
 _POLL_S = 0.1
 
 
@@ -156,7 +158,7 @@ def _create(client: AdminClient, missing: Sequence[TopicSpec], replication_facto
         )
         for spec in missing
     ]
-    for future in client.create_topics(new, request_timeout=ASK_TIMEOUT_S).values():
+    for future in client.create_topics(new, request_timeout=_CHANGE_TIMEOUT_S).values():
         try:
             future.result()
         except KafkaException as error:
@@ -188,7 +190,7 @@ def _mend(client: AdminClient, wrong: Sequence[TopicState]) -> None:
         )
         for state in wrong
     ]
-    asked = client.incremental_alter_configs(resources, request_timeout=ASK_TIMEOUT_S)
+    asked = client.incremental_alter_configs(resources, request_timeout=_CHANGE_TIMEOUT_S)
     for future in asked.values():
         future.result()
 

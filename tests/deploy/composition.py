@@ -14,7 +14,7 @@ from tests.conftest import WalletEnv
 from tests.scene import Scene
 from tests.test_house import ROOT
 
-_OURS = ("WALLET_", "KAFKA_", "POSTGRES_", "FULFILLMENT")
+_OURS = ("WALLET_", "KAFKA_", "POSTGRES_", "FULFILLMENT", "WORKERS", "RELAYS")
 _BUILD_TIMEOUT_S = 420.0
 _UP_TIMEOUT_S = 300.0
 _TIMEOUT_S = 120.0

@@ -70,7 +70,8 @@ def test_run_all_shows_the_figures_of_both_processes(desk: Shell, scene: Scene) 
     assert relay["wallet_end_to_end_seconds_count", "publish"] >= 1
     assert relay["wallet_books_imbalance", "balances"] == 0
     shown = {key[0] for key in {**worker, **relay}}
-    for figure in FIGURES:
+    # Without FULFILLMENT_URL `run all` has no fulfillment, and nothing to show of it.
+    for figure in (figure for figure in FIGURES if figure.process != "fulfillment"):
         suffix = "_count" if figure.kind == "histogram" else ""
         assert f"{figure.name}{suffix}" in shown
 

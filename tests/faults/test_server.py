@@ -1,0 +1,120 @@
+"""Kafka and PostgreSQL killed, and frozen past every time-out, under load."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+import pytest
+
+from ledger.migration import migrate
+from ops.stack import kafka
+from tests.conftest import WalletEnv
+from tests.faults.proof_server import Server, Servers, servers
+from tests.faults.traffic import Traffic
+from tests.producers.world import eventually
+from tests.scene import Scene
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
+# Longer than any session, transaction or lock time-out of ours (10 s).
+_FROZEN_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Servers]:
+    """Kafka and PostgreSQL that may be killed."""
+    with (
+        tempfile.TemporaryDirectory(prefix="wallet-test-", ignore_cleanup_errors=True) as folder,
+        servers(Path(folder), print) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+def scene(own: Servers) -> Scene:
+    """Topics and a database of the test's own, on servers that it may kill."""
+    mark = f"f{secrets.token_hex(3)}"
+    with psycopg.connect(own.database_url, autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {mark}".encode())
+    url = urlsplit(own.database_url)._replace(path=f"/{mark}").geturl()
+    migrate(url)
+    brokers, prefix = own.bootstrap_servers, f"{mark}-"
+    env = WalletEnv(
+        kafka_bootstrap_servers=brokers,
+        database_url=url,
+        topic_prefix=prefix,
+        env={
+            "KAFKA_BOOTSTRAP_SERVERS": brokers,
+            "DATABASE_URL": url,
+            "WALLET_TOPIC_PREFIX": prefix,
+        },
+    )
+    made = Scene(env, {"WALLET_PARTITIONS": "4", "WALLET_SESSION_TIMEOUT_MS": "2000"})
+    made.make_topics(kafka.admin(brokers))
+    return made
+
+
+@pytest.mark.parametrize("name", ["broker", "database"])
+def test_a_server_that_was_killed_comes_back(
+    own: Servers, scene: Scene, name: str, tmp_path: Path
+) -> None:
+    server: Server = getattr(own, name)
+    with _running(scene, tmp_path), Traffic(scene) as traffic:
+        for away_s in (0, 5):
+            server.kill()
+            time.sleep(away_s)
+            server.start()  # returns when it answers
+            traffic.back(f"{name} killed, away for {away_s} s", time.monotonic())
+    traffic.check()
+
+
+def test_kafka_killed_in_the_middle_of_the_relays_transaction(
+    own: Servers, scene: Scene, tmp_path: Path
+) -> None:
+    at = ("--at", "producers.relay:Relay.commit", "--when", "before", "--signal", "STOP")
+    with (
+        scene.process("worker", log=tmp_path / "worker.log"),
+        scene.process("relay", *at, "--nth", "100", log=tmp_path / "relay.log") as relay,
+        Traffic(scene) as traffic,
+    ):
+        eventually(lambda: relay.is_frozen)
+        own.broker.kill()
+        relay.thaw()
+        own.broker.start()
+        traffic.back("broker killed in a transaction of the relay's", time.monotonic())
+    traffic.check()
+
+
+@pytest.mark.parametrize("name", ["broker", "database"])
+def test_a_server_frozen_past_every_time_out_goes_on(
+    own: Servers, scene: Scene, name: str, tmp_path: Path
+) -> None:
+    server: Server = getattr(own, name)
+    assert server.process is not None
+    first = psutil.Process(server.process.pid)
+    with _running(scene, tmp_path), Traffic(scene) as traffic:
+        family = [first, *first.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        time.sleep(_FROZEN_S)
+        for process in family:
+            process.resume()
+        traffic.back(f"{name} frozen for {_FROZEN_S:.0f} s", time.monotonic())
+    traffic.check()
+
+
+@contextmanager
+def _running(scene: Scene, folder: Path) -> Iterator[None]:
+    with (
+        scene.process("worker", log=folder / "worker.log"),
+        scene.process("relay", log=folder / "relay.log"),
+    ):
+        yield
