@@ -208,6 +208,8 @@ def kafka_transaction() -> None:
 def kafka_fence() -> None:
     """Each relay has a transactional id of its own, so none is fenced."""
     _replace(Topics, "transactional_id", lambda _topics, _part: f"t-{uuid.uuid4()}")
+    # Kafka's own time-out for a transaction protects, too, where the machine is slow.
+    producers.sender._SETTINGS["transaction.timeout.ms"] = 60_000
 
 
 def _delete_quietly(relay: Relay, batch: outbox.Batch) -> None:

@@ -150,7 +150,10 @@ def relay_frozen_before_its_commit(stage: Stage) -> None:
         )
     stage.start("relay")
     eventually(lambda: stage.scene.waiting() == 0, 60)
+    said = stage.log(2).stat().st_size
     frozen.thaw()
+    # Fenced or not, its session is gone, and it says that it starts over.
+    eventually(lambda: stage.log(2).stat().st_size > said, 60)
     time.sleep(1.0)
 
 
