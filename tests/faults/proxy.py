@@ -105,8 +105,8 @@ class Proxy:
 
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         kept = b""
-        source.settimeout(None)
         try:
+            source.settimeout(None)
             while data := source.recv(_CHUNK_BYTES):
                 time.sleep(self._delay_s)
                 self._flows.wait()

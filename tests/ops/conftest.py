@@ -37,14 +37,18 @@ def scene(wallet_env: WalletEnv, admin_client: AdminClient) -> Scene:
 
 
 @pytest.fixture
-def desk(scene: Scene) -> Iterator[Shell]:
-    """The command line of whoever looks after the scene; what its threads log is not among what
-    the command prints.
-    """
+def log_apart() -> Iterator[None]:
+    """What this process's threads log is not among what a command prints."""
     before = structlog.get_config()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
-    yield Shell({**scene.env.env, **_SCENE})
+    yield
     structlog.configure(**before)
+
+
+@pytest.fixture
+def desk(scene: Scene, log_apart: None) -> Shell:
+    """The command line of whoever looks after the scene."""
+    return Shell({**scene.env.env, **_SCENE})
 
 
 @pytest.fixture(scope="session")

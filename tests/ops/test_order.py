@@ -15,7 +15,7 @@ from tests.producers.world import eventually
 
 
 def test_an_orders_life_shows_each_event_with_attempt_status_and_money(
-    wallet_env: WalletEnv, shell: Shell
+    wallet_env: WalletEnv, shell: Shell, log_apart: None
 ) -> None:
     with opened(wallet_env) as shop, stubbed(error_rate=1) as (stub, url), shop.fulfillment(url):
         shop.place("o-1")
@@ -55,7 +55,7 @@ def test_an_id_that_several_clients_have_needs_the_client(
 
 
 def test_orders_that_hang_are_found_and_the_breaker_is_told_of(
-    wallet_env: WalletEnv, shell: Shell
+    wallet_env: WalletEnv, shell: Shell, log_apart: None
 ) -> None:
     def listed(*line: str) -> dict[str, Any]:
         found: dict[str, Any] = shell.json("orders", *line)
