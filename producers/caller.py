@@ -140,6 +140,7 @@ class Caller:
             try:
                 done, _ = await asyncio.wait([stopped, *slots], return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._stop.set()
                 for task in (stopped, *slots):
                     task.cancel()
                 await asyncio.gather(stopped, *slots, return_exceptions=True)
@@ -147,7 +148,8 @@ class Caller:
                 task.result()
 
     async def _slot(self, line: httpx.AsyncHTTPTransport) -> None:
-        while True:
+        # A cancellation can be lost in a call that runs into its timeout at that very moment.
+        while not self._stop.is_set():
             await self._wanted.acquire()
             if not self._waiting:
                 continue  # it was recalled
