@@ -28,6 +28,7 @@ class Crew:
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     _is_over: bool = False
+    _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
@@ -38,7 +39,7 @@ class Crew:
     def __exit__(self, *_exception: object) -> None:
         with self._lock:  # a fault that goes on after a Ctrl-C starts nobody any more
             self._is_over = True
-            processes = list(self.running.values())
+            processes = list(self._started)  # also those that a fault is just ending
         for process in processes:
             process.kill()
             process.wait()
@@ -57,6 +58,7 @@ class Crew:
                 env={**os.environ, **self.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
+            self._started.append(self.running[name])
 
     def kill(self, name: str) -> None:
         """SIGKILL."""
