@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,6 +137,12 @@ class Outbox:
         """The `ce_id` of each of these rows that is still there, by the row's id."""
         found = self._cursor.execute(_SQL["read_event_ids"], {"ids": list(ids)}).fetchall()
         return {row[0]: row[1] for row in found}
+
+    def find_event_ids(self, event_ids: Collection[str]) -> set[str]:
+        """Those of these `ce_id`s that rows of the part have. Reads the whole outbox."""
+        bounds = {"part": self.part, "part_count": self._part_count, "event_ids": [*event_ids]}
+        found = self._cursor.execute(_SQL["find_event_ids"], bounds).fetchall()
+        return {row[0] for row in found}
 
     def delete(self, ids: Sequence[int]) -> int:
         """Delete the rows with exactly these ids and return how many there were; durable then."""

@@ -31,11 +31,18 @@ from producers.failure import (
     may_hide_impassable,
     remedy,
 )
+from producers.orphan import Place, open_event_ids
 from producers.progress import Progress, ProgressError, event_hash, read_progress
 from producers.record import balance_records, real_names
 from producers.sender import Sender
 from schemas.settings import Settings
-from schemas.topic import WALLET_RELAY_PROGRESS, Topics
+from schemas.topic import (
+    DEAD_LETTERS,
+    ORDER_RESULT,
+    WALLET_RELAY_PROGRESS,
+    WALLET_RESULT,
+    Topics,
+)
 
 _LOCK_POLL_S = 0.25
 _OWNER_CHECK_S = 1.0
@@ -52,7 +59,7 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class RelayStats:
-    """What this relay has done since it was made. The last three speak of trouble."""
+    """What this relay has done since it was made. The last four speak of trouble."""
 
     takeovers: int = 0
     transactions: int = 0
@@ -61,6 +68,8 @@ class RelayStats:
     found_published: int = 0
     aborted: int = 0
     fenced: int = 0
+    # Partitions in which the broker had left records of an aborted transaction open.
+    orphaned: int = 0
     # Rows that the progress record named with another `ce_id`: the database was restored.
     mismatches: int = 0
 
@@ -145,6 +154,7 @@ class Relay:
         )
         if progress is not None:
             self._delete_published(self._outbox, progress)
+        self._abort_orphans()
         self.stats.takeovers += 1
         self.is_owner = True
         self._log.info("the relay owns its part", after=self._trouble)
@@ -224,6 +234,7 @@ class Relay:
             if may_hide_impassable(kafka_error(error)):
                 self._suspects = max(self._suspects, len(batch.rows))
             _made(self._sender).abort()
+            self._abort_orphans()
             return False
         self.delete(batch)
         if self.on_batch is not None:
@@ -278,6 +289,32 @@ class Relay:
                 first_id=others[0],
                 last_id=others[-1],
             )
+
+    def _abort_orphans(self) -> None:
+        """Have nothing become visible of a transaction whose rows are still to be published."""
+        if not (orphaned := self._orphaned()):
+            return
+        self.stats.orphaned += len(orphaned)
+        self._log.warning(
+            "the broker has ended a transaction, but not in these partitions: it is aborted there",
+            partitions=[f"{topic}/{partition}" for topic, partition in orphaned],
+        )
+        _made(self._sender).abort_in(orphaned)
+        if self._orphaned():
+            raise NotReadyError("records of an ended transaction are still open")
+
+    def _orphaned(self) -> list[Place]:
+        """Where records stand open that tell of rows in the outbox: what was committed is deleted
+        from it. Balances and progress may be seen once more: what they say is true all the same.
+        """
+        opened = open_event_ids(
+            self._settings.kafka_client(),
+            [self._names[name] for name in (WALLET_RESULT, ORDER_RESULT, *DEAD_LETTERS)],
+            group_id=Topics(self._settings.topic_prefix).transactional_id(self._part),
+        )
+        told = {event_id for ids in opened.values() for event_id in ids}
+        waiting = _made(self._outbox).find_event_ids(told) if told else set()
+        return sorted(place for place, ids in opened.items() if ids & waiting)
 
     def _unknown_currencies(self, batch: Batch) -> list[str]:
         codes = {account[1] for account in batch.accounts}

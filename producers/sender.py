@@ -115,6 +115,20 @@ class Sender:
         """Abort: nothing of the transaction is ever visible."""
         _again(self._producer.abort_transaction)
 
+    def abort_in(self, places: Iterable[tuple[str, int]]) -> None:
+        """Have an aborted transaction reach these partitions, by topic and number.
+
+        Its end also ends there what older transactions of this part's have left open. Raises
+        NotReadyError where a partition does not answer.
+        """
+        self._producer.begin_transaction()
+        for topic, partition in places:
+            self._producer.produce(topic, None, b"", partition)
+        unsent = self._producer.flush(_AGAIN_MAX_S)
+        self.abort()
+        if unsent:
+            raise NotReadyError(f"{unsent} partitions with open records do not answer")
+
     def _send_at_once(self, rows: Sequence[PendingRow]) -> None:
         # The hot loop: no callback for each record.
         names, produce = self._names, self._producer.produce

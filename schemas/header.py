@@ -125,6 +125,19 @@ def dead_letter_headers(
     return [*own, *((header, str(value).encode()) for header, value in added.items())]
 
 
+def letter_place(headers: InputHeaders) -> str | None:
+    """The place of the input that a dead letter stands for, `topic/partition/offset`, by its own
+    headers; None where they are no dead letter's.
+    """
+    parts = [_last(headers, f"{SPRING}original-{part}") for part in _PLACE]
+    if _last(headers, DLT_REASON) is None or None in parts:
+        return None
+    return "/".join(part.decode("utf-8", "replace") for part in parts if part is not None)
+
+
+_PLACE = ("topic", "partition", "offset")
+
+
 def _stage(reason: str) -> str:
     """Connect's name for the step that failed (org.apache.kafka.connect…errors.Stage)."""
     if reason == "poison":

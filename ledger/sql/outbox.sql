@@ -47,5 +47,11 @@ ORDER BY client_id, currency, kind;
 -- name: read_event_ids
 SELECT id, event_id FROM outbox WHERE id = ANY (%(ids)s);
 
+-- name: find_event_ids
+SELECT event_id FROM outbox AS o
+WHERE event_id = ANY (%(event_ids)s)
+  AND (%(part_count)s = 1
+       OR mod(abs(hashtext(encode(coalesce(o.key, ''), 'hex'))::bigint), %(part_count)s) = %(part)s);
+
 -- name: delete_rows
 DELETE FROM outbox WHERE id = ANY (%(ids)s);
