@@ -136,22 +136,12 @@ class Reader:
         Raises KafkaException, also where nothing comes for 15 s.
         """
         self.start(places)
-        open_partitions = set(places)
-        deadline = time.monotonic() + _QUIET_MAX_S
-        while open_partitions:
-            message = self._consumer.poll(_POLL_S)
-            if message is None:
-                if time.monotonic() > deadline:
-                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "reading to the end"))
-                continue
-            deadline = time.monotonic() + _QUIET_MAX_S
-            error = message.error()
-            if error is None:
+        unread = set(places)
+        for key, message in self._while_any(unread):
+            if message.error() is None:
                 yield _record(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                open_partitions.discard((str(message.topic()), message.partition() or 0))
-            elif not error.retriable():
-                raise KafkaException(error)
+            else:
+                unread.discard(key)
 
     def without_records(self, starts: Places, ends: Places) -> set[tuple[str, int]]:
         """Those partitions where no committed record lies between the two offsets: only markers of
@@ -161,27 +151,33 @@ class Reader:
         """
         found = set[tuple[str, int]]()
         self.start(starts)
-        open_partitions = set(starts)
+        unread = set(starts)
+        for key, message in self._while_any(unread):
+            if message.error() is None:
+                self._consumer.pause([TopicPartition(*key)])
+            # An open transaction ends what can be read before the log's end.
+            elif key in unread and (message.offset() or 0) >= ends[key]:
+                found.add(key)
+            unread.discard(key)
+        return found
+
+    def _while_any(self, unread: set[tuple[str, int]]) -> Iterator[tuple[tuple[str, int], Message]]:
+        """Records and partitions' ends (an error of their own), each with its partition, for as
+        long as the caller leaves any partition in `unread`.
+        """
         deadline = time.monotonic() + _QUIET_MAX_S
-        while open_partitions:
+        while unread:
             message = self._consumer.poll(_POLL_S)
             if message is None:
                 if time.monotonic() > deadline:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "reading to the end"))
                 continue
-            key = (str(message.topic()), message.partition() or 0)
+            deadline = time.monotonic() + _QUIET_MAX_S
             error = message.error()
-            if error is None:
-                self._consumer.pause([TopicPartition(*key)])
-                open_partitions.discard(key)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                # An open transaction ends what can be read before the log's end.
-                if key in open_partitions and (message.offset() or 0) >= ends[key]:
-                    found.add(key)
-                open_partitions.discard(key)
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                yield (str(message.topic()), message.partition() or 0), message
             elif not error.retriable():
                 raise KafkaException(error)
-        return found
 
     def _bounds(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         """As TopicLog.bounds, asked again for a while where a partition has no leader yet: its

@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 from typing import TypeAlias, cast
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from producers.log_end import Client, log_reader, read_to_end
 from schemas.header import CE_ID, InputHeaders, letter_place
 
 _TIMEOUT_S = 8.0
@@ -25,7 +26,7 @@ Place: TypeAlias = tuple[str, int]
 
 
 def open_event_ids(
-    client: dict[str, str | int | float | bool],
+    client: Client,
     topics: Sequence[str],
     *,
     group_id: str,
@@ -61,41 +62,14 @@ def _ends(
     }
 
 
-def _read(
-    client: dict[str, str | int | float | bool], starts: list[TopicPartition], group_id: str
-) -> dict[Place, set[str]]:
+def _read(client: Client, starts: list[TopicPartition], group_id: str) -> dict[Place, set[str]]:
     """The `ce_id`s from these offsets to the ends, ended transactions' or not."""
-    consumer = Consumer(
-        {
-            **client,
-            "group.id": group_id,  # the client asks for one; who only assigns joins no group
-            "isolation.level": "read_uncommitted",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 10,
-            "log_level": 0,
-        }
-    )
+    consumer = log_reader(client, group_id=group_id, isolation="read_uncommitted")
     found: dict[Place, set[str]] = {(start.topic, start.partition): set() for start in starts}
-    unread = set(found)
-    deadline = time.monotonic() + _TIMEOUT_S
     try:
-        consumer.assign(starts)
-        while unread:
-            message = consumer.poll(max(0.0, deadline - time.monotonic()))
-            if message is None:
-                raise KafkaException(
-                    KafkaError(KafkaError._TIMED_OUT, "reading what transactions left open")
-                )
+        for message in read_to_end(consumer, starts, time.monotonic() + _TIMEOUT_S):
             place = cast(str, message.topic()), cast(int, message.partition())
-            error = message.error()
-            if error is None:
-                found[place].add(_event_id(cast(InputHeaders, message.headers() or ())))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                unread.discard(place)
-            else:
-                raise KafkaException(error)
+            found[place].add(_event_id(cast(InputHeaders, message.headers() or ())))
     finally:
         consumer.close()
     return found

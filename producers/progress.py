@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from producers.log_end import Client, log_reader, read_to_end
 
 VERSION = 1
 # Each transaction leaves two offsets, the record and the broker's marker.
@@ -71,9 +73,7 @@ def decode_progress(value: bytes | None) -> Progress:
     return Progress(tuple(ids), hashes)
 
 
-def read_progress(
-    client: dict[str, str | int | float | bool], topic: str, part: int, *, group_id: str
-) -> Progress | None:
+def read_progress(client: Client, topic: str, part: int, *, group_id: str) -> Progress | None:
     """The newest progress record of the part, or None where there is none.
 
     To be called after `init_transactions()` has returned: then no older transaction is open, and
@@ -81,18 +81,7 @@ def read_progress(
     Raises KafkaException where the broker does not answer, ProgressError for a record that can't
     be read.
     """
-    consumer = Consumer(
-        {
-            **client,
-            "group.id": group_id,  # the client asks for one; who only assigns joins no group
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 10,
-            "log_level": 0,
-        }
-    )
+    consumer = log_reader(client, group_id=group_id, isolation="read_committed")
     try:
         message = _last_message(consumer, TopicPartition(topic, part))
     finally:
@@ -107,28 +96,14 @@ def _last_message(consumer: Consumer, partition: TopicPartition) -> Message | No
     window = _WINDOW_OFFSETS
     while low < stable:
         start = max(low, stable - window)
-        consumer.assign([TopicPartition(partition.topic, partition.partition, start)])
-        found = _read_to_end(consumer, deadline)
+        begin = TopicPartition(partition.topic, partition.partition, start)
+        found = None
+        for message in read_to_end(consumer, [begin], deadline):
+            found = message
         if found is not None or start == low:
             return found
         window *= 2
     return None
-
-
-def _read_to_end(consumer: Consumer, deadline: float) -> Message | None:
-    found = None
-    while (left_s := deadline - time.monotonic()) > 0:
-        message = consumer.poll(left_s)
-        if message is None:
-            continue
-        error = message.error()
-        if error is None:
-            found = message
-        elif error.code() == KafkaError._PARTITION_EOF:
-            return found
-        else:
-            raise KafkaException(error)
-    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "reading the relay's progress"))
 
 
 def _varints(numbers: Sequence[int]) -> bytes:

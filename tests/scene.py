@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from schemas.topic import (
     WALLET_COMMAND,
     WALLET_RESULT,
 )
+from tests.background import in_background
 from tests.producers.world import PARTITIONS, World, eventually
 
 # The real topic, partition and offset of an input record.
@@ -99,7 +99,7 @@ class Scene(World):
     def worker(self) -> Iterator[Worker]:
         """A worker in a thread of its own; what it raised is raised when the block ends."""
         worker = Worker(self.settings, database_url=self.env.database_url)
-        with _in_thread(worker.run):
+        with in_background("worker", worker.run):
             yield worker
 
     @contextmanager
@@ -230,25 +230,3 @@ def text_headers(message: Message) -> dict[str, str]:
     """A record's headers as text, the last of a name."""
     headers = cast(list[tuple[str, bytes | None]], message.headers() or [])
     return {name: (value or b"").decode("utf-8", "replace") for name, value in headers}
-
-
-@contextmanager
-def _in_thread(run: Any) -> Iterator[None]:
-    stop, raised = threading.Event(), list[BaseException]()
-
-    def body() -> None:
-        try:
-            run(stop)
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            raised.append(error)
-
-    thread = threading.Thread(target=body, name="worker")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=60)
-        assert not thread.is_alive()
-        if raised:  # it may be why the block failed
-            raise raised[0]

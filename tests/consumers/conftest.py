@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from ledger import journal
 from tests.conftest import WalletEnv
 from tests.scene import Scene
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each of the batch's statements was called, by name."""
+    counts: Counter[str] = Counter()
+    plain = journal._call
+
+    def counting(connection: Any, statement: str, *parameters: Any) -> Any:
+        counts[statement] += 1
+        return plain(connection, statement, *parameters)
+
+    monkeypatch.setattr(journal, "_call", counting)
+    return counts
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import pytest
 
 from consumers.decode import Decoder
 from consumers.failure import Fault, fault_of
-from ledger import journal
 from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.database import connect
@@ -356,16 +355,8 @@ def test_an_account_made_while_its_wallet_was_waited_for_is_not_overlooked(
 
 
 def test_statements_do_not_grow_with_the_orders_and_without_them_there_are_none(
-    session: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    session: psycopg.Connection, counted: Counter[str]
 ) -> None:
-    counted: Counter[str] = Counter()
-    plain = journal._call
-
-    def counting(connection: Any, statement: str, *parameters: Any) -> Any:
-        counted[statement] += 1
-        return plain(connection, statement, *parameters)
-
-    monkeypatch.setattr(journal, "_call", counting)
     books = Bookkeeper(session)
 
     def batch(first: int, clients: int) -> list[Record]:

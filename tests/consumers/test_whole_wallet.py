@@ -201,16 +201,8 @@ def test_the_balances_of_any_moment_are_those_that_results_told_then(
 
 
 def test_the_statements_of_a_batch_do_not_grow_with_its_commands(
-    session: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    session: psycopg.Connection, counted: Counter[str]
 ) -> None:
-    counted: Counter[str] = Counter()
-    plain = journal._call
-
-    def counting(connection: Any, statement: str, *parameters: Any) -> Any:
-        counted[statement] += 1
-        return plain(connection, statement, *parameters)
-
-    monkeypatch.setattr(journal, "_call", counting)
     books = Bookkeeper(session, Rules(transfer_refund=True))
 
     def batch(first: int, clients: int) -> list[Record]:

@@ -15,6 +15,7 @@ import pytest
 
 from producers.publisher import Delivered, Publisher
 from schemas.topic import ORDER_REQUEST, ORDER_RESULT
+from tests.background import in_background
 from tests.deploy.composition import Composition, composition
 from tests.ops.shell import Shell
 from tests.producers.world import eventually
@@ -127,30 +128,18 @@ def _health(wallet: Composition) -> list[str]:
 @contextmanager
 def _load(scene: Scene, clients: list[str]) -> Iterator[list[Delivered]]:
     """Deposits of 1.00 as fast as a busy shop's, until the block ends; where they stand so far."""
-    stop, delivered, raised = threading.Event(), list[Delivered](), list[BaseException]()
+    delivered: list[Delivered] = []
 
-    def run() -> None:
-        try:
-            publisher = Publisher(scene.settings)
-            while not stop.is_set():
-                first = len(delivered)
-                burst = [
-                    command(
-                        clients[n % len(clients)], command_id=f"c-{n}", type="deposit", amount="1"
-                    )
-                    for n in range(first, first + _BURST)
-                ]
-                delivered.extend(publisher.publish_all(burst))
-                time.sleep(_PAUSE_S)
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            raised.append(error)
+    def publish(stop: threading.Event) -> None:
+        publisher = Publisher(scene.settings)
+        while not stop.is_set():
+            first = len(delivered)
+            burst = [
+                command(clients[n % len(clients)], command_id=f"c-{n}", type="deposit", amount="1")
+                for n in range(first, first + _BURST)
+            ]
+            delivered.extend(publisher.publish_all(burst))
+            time.sleep(_PAUSE_S)
 
-    thread = threading.Thread(target=run, name="load")
-    thread.start()
-    try:
+    with in_background("load", publish):
         yield delivered
-    finally:
-        stop.set()
-        thread.join(60)
-    if raised:
-        raise raised[0]

@@ -17,6 +17,7 @@ from ops.fulfillment_stub.behaviour import Behaviour
 from ops.fulfillment_stub.server import Stub, serving
 from producers.fulfillment import Fulfillment
 from schemas.settings import load_settings
+from tests.background import in_background
 from tests.conftest import WalletEnv
 from tests.ledger.bookkeeper import Bookkeeper
 from tests.producers.world import eventually
@@ -64,24 +65,8 @@ class Shop:
         """A fulfillment process in a thread of its own; what it raised is raised at the end."""
         environ = {**self.env.env, **QUICK, "FULFILLMENT_URL": url, **more}
         made = Fulfillment(load_settings(environ), database_url=self.env.database_url)
-        stop, raised = threading.Event(), list[BaseException]()
-
-        def run() -> None:
-            try:
-                made.run(stop)
-            except BaseException as error:  # noqa: BLE001 - it is raised below
-                raised.append(error)
-
-        thread = threading.Thread(target=run, name="fulfillment")
-        thread.start()
-        try:
+        with in_background("fulfillment", made.run):
             yield made
-        finally:
-            stop.set()
-            thread.join(timeout=30)
-        assert not thread.is_alive()
-        if raised:
-            raise raised[0]
 
     def ended(self, *order_ids: str, timeout_s: float = 15.0) -> dict[str, str]:
         """Wait until none of the orders (default: none at all) is pending; each one's status."""

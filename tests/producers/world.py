@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from producers.relay import Relay
 from schemas.settings import Settings, load_settings
 from schemas.topic import WALLET_RESULT, Topics, TopicSpec
+from tests.background import in_background
 from tests.conftest import WalletEnv
 
 PARTITIONS = 4
@@ -112,24 +112,8 @@ class World:
     def relay(self, part: int = 0) -> Iterator[Relay]:
         """A relay in a thread of its own; what it raised is raised when the block ends."""
         relay = Relay(self.settings, database_url=self.env.database_url, part=part)
-        stop, raised = threading.Event(), list[BaseException]()
-
-        def run() -> None:
-            try:
-                relay.run(stop)
-            except BaseException as error:  # noqa: BLE001 - it is raised below
-                raised.append(error)
-
-        thread = threading.Thread(target=run, name=f"relay-{self.env.topic_prefix}")
-        thread.start()
-        try:
+        with in_background(f"relay-{self.env.topic_prefix}", relay.run):
             yield relay
-        finally:
-            stop.set()
-            thread.join(timeout=30)
-            assert not thread.is_alive()
-            if raised:  # it may be why the block failed
-                raise raised[0]
 
     def read(self, name: str) -> list[Message]:
         """All committed records of a topic, partition after partition."""
