@@ -18,6 +18,7 @@ from tests.faults.checker_evidence import INPUTS
 from tests.faults.proof_crew import NAMES, Crew
 from tests.faults.proof_server import Servers
 from tests.faults.proof_traffic import Upstream
+from tests.faults.run import STEPS, is_listening
 
 _DEATH_TIMEOUT_S = 20.0
 _EMPTY_TIMEOUT_S = 30.0
@@ -127,6 +128,20 @@ def freeze(role: str) -> Fault:
         time.sleep(seconds)
         field.crew.signal(name, signal.SIGCONT)
         return Done(f"{name} for {seconds:.0f} s", time.monotonic())
+
+    return strike
+
+
+def step_clock(role: str) -> Fault:
+    """The wall clock jumps by an hour, either way, and stays there until the process ends."""
+
+    def strike(field: Field, chance: random.Random) -> Done:
+        name = f"{role}-{chance.choice(field.victims)}"
+        step = chance.choice(list(STEPS))
+        while not is_listening(field.crew.pids()[name]):
+            time.sleep(0.05)
+        field.crew.signal(name, step)
+        return Done(f"{name} by {STEPS[step]} s", time.monotonic())
 
     return strike
 
@@ -249,6 +264,9 @@ FAULTS: dict[str, Fault] = {
     "worker frozen past all time-outs": freeze("worker"),
     "relay frozen past all time-outs": freeze("relay"),
     "fulfillment frozen past all time-outs": freeze("fulfillment"),
+    "worker with its clock stepped": step_clock("worker"),
+    "relay with its clock stepped": step_clock("relay"),
+    "fulfillment with its clock stepped": step_clock("fulfillment"),
     "rebalance storm": rebalance_storm,
     "Kafka killed": kill_kafka,
     "PostgreSQL killed": kill_postgres,
