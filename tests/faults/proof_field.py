@@ -36,8 +36,10 @@ class Field:
 
     def make_whole(self) -> None:
         """Start what a fault that failed half way has left ended, mend what it has left cut."""
+        if self.servers.disk is not None:
+            self.servers.disk.make_room()
         for server in (self.servers.broker, self.servers.database):
-            if server.process is None or server.process.poll() is not None:
+            if server.has_ended:
                 server.start()
         for links in self.links.values():
             for link in links.values():

@@ -67,6 +67,23 @@ LISTED = (
     Listed("the fulfillment service down, and answering wrongly", ("fulfillment service down",),
            note="wrong answers come all along"),
     Listed(
+        "no room on PostgreSQL's disk, for data or for WAL",
+        ("PostgreSQL's disk full for data", "PostgreSQL's disk full for WAL"),
+        (
+            _shown("test_disk", "test_data_that_can_not_grow_is_waited_for"),
+            _shown(
+                "test_disk",
+                "test_wal_that_can_not_be_written_ends_the_server_and_is_waited_for",
+            ),
+        ),
+        note="not drawn where the machine lets nobody mount a disk of its own",
+    ),
+    Listed(
+        "the clock of a process stepped by an hour, forth and back",
+        _of_each("with its clock stepped"),
+        (_shown("test_clock", "test_a_step_of_the_processes_clocks_changes_nothing"),),
+    ),
+    Listed(
         "upstream duplicates and resends",
         tests=(
             _shown("test_upstream", "test_aborted_resent_and_doubled_records_move_money_once"),
