@@ -27,7 +27,6 @@ from rich.console import Console
 
 from ops.fulfillment_stub.behaviour import Behaviour
 from ops.fulfillment_stub.server import Stub, serving
-from ops.stack import kafka
 from tests.faults.checker_evidence import System
 from tests.faults.checker_load import Load
 from tests.faults.proof_crew import NAMES, Crew
@@ -110,9 +109,8 @@ def _run(options: argparse.Namespace, root: Path) -> Record:
             ground.bootstrap_servers, Load(options.seed, _CLIENTS, whole=True), rate_per_s
         )
         downstream = Downstream(ground.bootstrap_servers)
-        admin = kafka.admin(ground.bootstrap_servers)
         victims = (2,) if options.soak else (1, 2)
-        field = Field(crew, ground, upstream, downstream, stub, admin, links, victims)
+        field = Field(crew, ground, upstream, downstream, stub, links, victims)
         interval_s = max(1.0, options.minutes / 10)
         sampler = Sampler(crew, ground.database_url, interval_s)
         _Attack(record, field, sampler).run(soak=options.soak)

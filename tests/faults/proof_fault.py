@@ -171,13 +171,12 @@ def reset_offsets(field: Field, _chance: random.Random) -> Done:
     """The group's offsets in Kafka are set to zero while no worker runs: nobody may look there."""
     workers = ("worker-1", "worker-2")
     field.crew.end(*workers)
-    known = field.admin.list_topics(timeout=10).topics
+    admin = field.admin
+    known = admin.list_topics(timeout=10).topics
     zero = [TopicPartition(t, p, 0) for t in INPUTS for p in known[t].partitions]
     deadline = time.monotonic() + _EMPTY_TIMEOUT_S
     while True:
-        asked = field.admin.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(GROUP, zero)]
-        )
+        asked = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, zero)])
         try:
             asked[GROUP].result(20)
             break

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from confluent_kafka.admin import AdminClient
 
 from ops.fulfillment_stub.server import Stub
+from ops.stack import kafka
 from tests.faults.checker_evidence import Place, Seen
 from tests.faults.proof_crew import NAMES, Crew
 from tests.faults.proof_server import Servers
@@ -26,13 +27,19 @@ class Field:
     upstream: Upstream
     downstream: Downstream
     stub: Stub
-    admin: AdminClient
     # By process, then by server: what stands between the two. None in a soak.
     links: dict[str, dict[str, Proxy]] = field(default_factory=dict)
     # Which of two processes of a kind may be hit.
     victims: tuple[int, ...] = (1, 2)
     # Input records that were cut off the log after they had been read: evidence all the same.
     kept: dict[Place, Seen] = field(default_factory=dict)
+
+    @property
+    def admin(self) -> AdminClient:
+        """A new administrator of Kafka: one that has seen it killed may get no answers any more
+        about groups, and may not know of a partition that was added.
+        """
+        return kafka.admin(self.servers.bootstrap_servers)
 
     def make_whole(self) -> None:
         """Start what a fault that failed half way has left ended, mend what it has left cut."""

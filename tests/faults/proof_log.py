@@ -9,7 +9,6 @@ import psycopg
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
-from ops.stack import kafka
 from tests.faults.checker_evidence import INPUTS, Reader, System
 from tests.faults.proof_field import Done, Field
 
@@ -20,10 +19,10 @@ def add_partition(field: Field, chance: random.Random) -> Done:
     """A person adds a partition to an input topic, and to its dead letters' first: these keep
     their numbers. Some clients' records go to the new one from then on.
     """
-    topic = chance.choice(INPUTS)
-    number = len(field.admin.list_topics(timeout=_TIMEOUT_S).topics[topic].partitions)
+    topic, admin = chance.choice(INPUTS), field.admin
+    number = len(admin.list_topics(timeout=_TIMEOUT_S).topics[topic].partitions)
     for name in (f"{topic}-dlt", topic):
-        [asked] = field.admin.create_partitions([NewPartitions(name, number + 1)]).values()
+        [asked] = admin.create_partitions([NewPartitions(name, number + 1)]).values()
         asked.result(_TIMEOUT_S)
     field.downstream.watch(f"{topic}-dlt", number)
     # It counts as back when a record in it is answered.
@@ -51,8 +50,6 @@ def cut_off_records(field: Field, chance: random.Random) -> Done:
         }
     field.kept |= before
     ends = [TopicPartition(topic, *position) for position in positions.items() if position[1] > 0]
-    # Another administrator might not know yet of a partition that was added.
-    admin = kafka.admin(field.servers.bootstrap_servers)
-    for asked in admin.delete_records(ends).values():
+    for asked in field.admin.delete_records(ends).values():
         asked.result(_TIMEOUT_S)
     return Done(f"{topic}, {len(before)} records", time.monotonic())
