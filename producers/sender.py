@@ -162,7 +162,7 @@ class Sender:
 
     def _refuse(self, row: PendingRow, error: KafkaError) -> None:
         """Raise RelayStoppedError if the row is at fault, with the transaction ended before."""
-        if not is_impassable(error):
+        if not is_impassable(error) or self._is_there_by_now(row, error):
             return
         self._producer.abort_transaction(_CALL_TIMEOUT_S)
         place = self._names[row[1]] + ("" if row[2] is None else f", partition {row[2]}")
@@ -170,6 +170,17 @@ class Sender:
             f"row {row[0]} of the outbox ({row[5]}) can't be published to {place}: {error.str()}. "
             "It stays first in the outbox, and everything behind it waits."
         )
+
+    def _is_there_by_now(self, row: PendingRow, error: KafkaError) -> bool:
+        """Whether the row's partition was added since this producer has learnt of its topic: it
+        would know in minutes, a new producer knows at once. Raises KafkaException.
+        """
+        partition = row[2]
+        if partition is None or error.code() != KafkaError._UNKNOWN_PARTITION:
+            return False
+        real = self._names[row[1]]
+        known = self._producer.list_topics(real, timeout=_CALL_TIMEOUT_S).topics
+        return partition in known[real].partitions
 
 
 def _again(call: Callable[[float], Any], stop: Event | None = None) -> None:
