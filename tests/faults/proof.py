@@ -196,7 +196,7 @@ class _Attack:
         kind = step.kinds[0] if len(step.kinds) == 1 else "two at once"
         what = " + ".join(f"{each.kind}: {each.what}" for each in done)
         self._await_recovery(kind, what, done)
-        if not self.field.crew.await_group(self.field.admin):
+        if not self.field.crew.await_group(self.field.new_admin()):
             self.record.findings.append(f"the group still misses or counts workers after {what}")
 
     def _await_recovery(self, kind: str, what: str, done: list[Done]) -> None:

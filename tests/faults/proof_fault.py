@@ -171,7 +171,7 @@ def reset_offsets(field: Field, _chance: random.Random) -> Done:
     """The group's offsets in Kafka are set to zero while no worker runs: nobody may look there."""
     workers = ("worker-1", "worker-2")
     field.crew.end(*workers)
-    admin = field.admin
+    admin = field.new_admin()
     known = admin.list_topics(timeout=10).topics
     zero = [TopicPartition(t, p, 0) for t in INPUTS for p in known[t].partitions]
     deadline = time.monotonic() + _EMPTY_TIMEOUT_S

@@ -34,10 +34,9 @@ class Field:
     # Input records that were cut off the log after they had been read: evidence all the same.
     kept: dict[Place, Seen] = field(default_factory=dict)
 
-    @property
-    def admin(self) -> AdminClient:
-        """A new administrator of Kafka: one that has seen it killed may get no answers any more
-        about groups, and may not know of a partition that was added.
+    def new_admin(self) -> AdminClient:
+        """A new administrator of Kafka, to be held until its answers are there. One that has seen
+        Kafka killed may get none any more, and may not know of a partition that was added.
         """
         return kafka.admin(self.servers.bootstrap_servers)
 

@@ -19,7 +19,7 @@ def add_partition(field: Field, chance: random.Random) -> Done:
     """A person adds a partition to an input topic, and to its dead letters' first: these keep
     their numbers. Some clients' records go to the new one from then on.
     """
-    topic, admin = chance.choice(INPUTS), field.admin
+    topic, admin = chance.choice(INPUTS), field.new_admin()
     number = len(admin.list_topics(timeout=_TIMEOUT_S).topics[topic].partitions)
     for name in (f"{topic}-dlt", topic):
         [asked] = admin.create_partitions([NewPartitions(name, number + 1)]).values()
@@ -50,6 +50,7 @@ def cut_off_records(field: Field, chance: random.Random) -> Done:
         }
     field.kept |= before
     ends = [TopicPartition(topic, *position) for position in positions.items() if position[1] > 0]
-    for asked in field.admin.delete_records(ends).values():
+    admin = field.new_admin()
+    for asked in admin.delete_records(ends).values():
         asked.result(_TIMEOUT_S)
     return Done(f"{topic}, {len(before)} records", time.monotonic())
