@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import psycopg
 import pytest
 import time_machine
 
 from tests.conftest import WalletEnv
-from tests.producers.shop import Shop, opened, raw_service
+from tests.producers.shop import Shop, opened, raw_service, stubbed
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_a_clock_that_is_off_moves_neither_the_record_nor_a_retry_after(
         ("fulfilled", True),
     ]
     assert 2.0 <= rows[1][2] < 20.0
+
+
+def test_orders_do_not_wait_for_a_database_whose_clock_was_set_back(shop: Shop) -> None:
+    shop.place("o-1", "o-2")
+    with psycopg.connect(shop.env.database_url, autocommit=True) as owner:
+        # As a delay and a lease look an hour after they were set, by a clock that is back by it.
+        owner.execute(
+            "UPDATE fulfillments SET due_at = now() + interval '1 hour',"
+            " leased_until = CASE order_id WHEN 'o-2' THEN now() + interval '1 hour' END"
+        )
+    with stubbed() as (_, url), shop.fulfillment(url):
+        assert set(shop.ended().values()) == {"completed"}
+    assert [attempt[0] for attempt in shop.attempts("o-2")] == ["lost", "fulfilled"]
 
 
 def _http(moment: datetime) -> str:
