@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Python looks for cycles after every 700 new objects. A batch makes a hundred times as many, all of
-# them alive until it is done and none in a cycle: looking took 7 % of the worker's and relay's time.
+# them alive until it is done and none in a cycle: looking took 7 % of all our processes' time.
 _GC_OBJECTS = 100_000
 # A process that its parent has left behind gets as long to finish its batch.
 _ORPHAN_TIMEOUT_S = 20.0
