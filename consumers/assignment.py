@@ -266,10 +266,11 @@ class Assignment:
         start = TopicPartition(*key, ours.next_offset)
         if key in self._fetched:
             self._consumer.seek(start)
-            self._consumer.resume([TopicPartition(*key)])
         else:
             self._consumer.incremental_assign([start])
             self._fetched.add(key)
+        # Also where it was lost meanwhile: a pause outlives the assignment that it was made in.
+        self._consumer.resume([TopicPartition(*key)])
 
     def _check_topics(self, now: float) -> None:
         """See whether a topic was made anew: that gives no error, reading just goes on."""

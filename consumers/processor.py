@@ -86,6 +86,7 @@ class Processor:
                 if self._stop.is_set():
                     raise _StoppedWaiting from error
             else:
+                self._session.failures.end()
                 if tries:
                     _log.info("batch applied after trouble", tries=tries + 1, records=len(items))
                 if any(not _is_poisoned(item) for item in items):
@@ -113,7 +114,8 @@ class Processor:
                 error, fault = away, Fault.SURROUNDINGS
         if fault is Fault.AGAIN:
             self._wait(random.uniform(0, 0.02))
-        elif fault is Fault.SURROUNDINGS:
+        elif isinstance(error, psycopg.Error) and fault is Fault.SURROUNDINGS:
+            self._session.failures.note(error)
             if tries == 1:
                 _log.warning(
                     "postgres: batch not applied, trying until it is", error=str(error).strip()

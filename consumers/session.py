@@ -11,7 +11,7 @@ from consumers.expiry import HOLDS_MAX, release_expired
 from consumers.report import StageClock
 from ledger.command import Command
 from ledger.currency import Currencies, UnknownScaleError
-from ledger.database import connect
+from ledger.database import Failures, connect
 from ledger.position import Position
 from ledger.rule import Rules
 from ledger.unit import own_scales
@@ -31,6 +31,7 @@ class Session:
         self._default_currency = default_currency
         self._connection: psycopg.Connection | None = None
         self.clock = StageClock()
+        self.failures = Failures()
         self._trust = Trust()
         self._know(Currencies())
 

@@ -15,6 +15,7 @@ from consumers.report import OnBatch
 from consumers.session import Session
 from consumers.topic_log import TopicLog
 from ledger.currency import UnknownScaleError
+from ledger.database import Failures
 from ledger.rate import RateLimit
 from ledger.rule import Rules
 from schemas.partition import partition_of
@@ -64,6 +65,11 @@ class Worker:
         self.beat_at_s = time.monotonic()
 
     @property
+    def failures(self) -> Failures:
+        """What PostgreSQL did not do."""
+        return self._session.failures
+
+    @property
     def trouble(self) -> str | None:
         """Why no records are being taken, in a sentence; None where all is well."""
         stopped = self.assignment.stopped_topics
@@ -73,7 +79,7 @@ class Worker:
             return "the group has not assigned partitions yet"
         if not self.assignment.is_complete:
             return "assigned partitions wait to be claimed in PostgreSQL"
-        return None
+        return self.failures.trouble
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -98,7 +104,9 @@ class Worker:
         more = False
         try:
             more = self._session.release_expired_holds()
+            self.failures.end()
         except psycopg.Error as error:  # the next sweep, or another worker's, finds them again
+            self.failures.note(error)
             _log.warning("postgres: holds not swept, trying again", error=str(error).strip())
         except UnknownScaleError as error:
             _log.error("holds not swept: add the currency again", error=str(error))

@@ -1,6 +1,8 @@
 """Connections to Postgres, with the session settings that the guarantees rest on."""
 
-from psycopg import Connection, sql
+from collections import Counter
+
+from psycopg import Connection, Error, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 RUNTIME_ROLE = "wallet_runtime"
@@ -36,6 +38,27 @@ _RUNTIME_SETTINGS: dict[str, str] = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+
+
+class Failures:
+    """Tries that PostgreSQL failed, and not their own content: how often by SQLSTATE, and why the
+    last one did, None once one has gone through.
+    """
+
+    def __init__(self) -> None:
+        # There from the beginning, so that the first full disk is a rise.
+        self.counts: Counter[str] = Counter({"53100": 0})
+        self.trouble: str | None = None
+
+    def note(self, error: Error) -> None:
+        """Count one; without a SQLSTATE there is no connection."""
+        self.counts[error.sqlstate or "connection"] += 1
+        first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        self.trouble = f"PostgreSQL fails: {first_line}"
+
+    def end(self) -> None:
+        """PostgreSQL does its work again."""
+        self.trouble = None
 
 
 def connect(

@@ -1,8 +1,9 @@
 """The jobs of pending orders: leased for a time, tried, given back; and the breaker's row."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from psycopg import Connection, Cursor
@@ -53,7 +54,7 @@ class Call(NamedTuple):
     """A call that was made for a job, and what it came to (`fulfillment_attempts.outcome`).
 
     `is_transient` asks for another one after `delay_s`; `error` is a few words, None where it was
-    fulfilled.
+    fulfilled. `began_s` is monotonic: when that was is for the database's clock to say.
     """
 
     job: Job
@@ -61,7 +62,7 @@ class Call(NamedTuple):
     is_transient: bool
     http_status: int | None
     error: str | None
-    started_at: datetime
+    began_s: float
     duration_ms: int
     delay_s: float = 0.0
 
@@ -151,7 +152,7 @@ def note(connection: Connection, calls: Sequence[Call], *, attempts_max: int, pa
                 last.add(token)
             elif token in attempts:
                 again.append(call)
-        _reschedule(connection, again, counting)
+        _reschedule(connection, again, counting, now)
         if opened:
             connection.execute(_SQL["give_attempts_back"])
     lost = {call.job.lease_token for call in failed} - attempts.keys()
@@ -162,12 +163,13 @@ def note(connection: Connection, calls: Sequence[Call], *, attempts_max: int, pa
     )  # fmt: skip
 
 
-def record(connection: Connection, calls: Sequence[Call]) -> None:
-    """Write calls into the record of attempts, inside the transaction that acts on them.
+def record(connection: Connection, calls: Sequence[Call], now: datetime) -> None:
+    """Write calls into the record of attempts, inside the transaction that acts on them; `now` is
+    the database's clock.
 
     The server raises LEASE_LOST_SQLSTATE where the lease of one is no longer ours.
     """
-    _record(connection, calls, {call.job.lease_token: True for call in calls})
+    _record(connection, calls, {call.job.lease_token: True for call in calls}, now)
 
 
 def unclear_orders(connection: Connection, keys: Sequence[Key]) -> set[Key]:
@@ -210,18 +212,22 @@ def _lock_jobs(connection: Connection, calls: Sequence[Call], *, all_begun: bool
     return {token: counted for _, _, token, counted in rows if token in ours}
 
 
-def _reschedule(connection: Connection, calls: Sequence[Call], counting: dict[int, bool]) -> None:
+def _reschedule(
+    connection: Connection, calls: Sequence[Call], counting: dict[int, bool], now: datetime
+) -> None:
     if not calls:
         return
     rows = [
         (*call.job.key, call.job.lease_token, counting[call.job.lease_token], call.delay_s)
         for call in calls
     ]
-    _record(connection, calls, counting)
+    _record(connection, calls, counting, now)
     connection.execute(_SQL["reschedule"], _columns(rows), prepare=True)
 
 
-def _record(connection: Connection, calls: Sequence[Call], counting: dict[int, bool]) -> None:
+def _record(
+    connection: Connection, calls: Sequence[Call], counting: dict[int, bool], now: datetime
+) -> None:
     if not calls:
         return
     leases = [(*call.job.key, call.job.lease_token) for call in calls]
@@ -229,15 +235,16 @@ def _record(connection: Connection, calls: Sequence[Call], counting: dict[int, b
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_attempts"]) as copy:
         copy.set_types(_ATTEMPT_TYPES)
         for call in calls:
-            copy.write_row(_attempt(call, counted=counting[call.job.lease_token]))
+            copy.write_row(_attempt(call, now, counted=counting[call.job.lease_token]))
 
 
-def _attempt(call: Call, *, counted: bool) -> tuple[Any, ...]:
+def _attempt(call: Call, now: datetime, *, counted: bool) -> tuple[Any, ...]:
     job = call.job
     number = job.made_before + job.made + 1
+    started_at = now - timedelta(seconds=time.monotonic() - call.began_s)
     return (
         *job.key, number, job.round_number, call.outcome, counted, call.http_status, call.error,
-        call.started_at, call.duration_ms,
+        started_at, call.duration_ms,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from consumers.report import BatchReport
 from consumers.worker import Worker
 from ledger.backlog import read_figures
-from ledger.database import connect
+from ledger.database import Failures, connect
 from ledger.verification import UnsettledError, verify
 from producers.fulfillment import Fulfillment
 from producers.relay import Relay, RelayReport
@@ -193,12 +193,19 @@ POSTGRES_UP: Final = Figure(
     "all",
     "1 where PostgreSQL has just answered this process, else 0.",
 )
+POSTGRES_FAILURES: Final = Figure(
+    "wallet_postgres_failures_total",
+    "counter",
+    ("sqlstate",),
+    "all",
+    "Tries that PostgreSQL failed, by SQLSTATE (53100: its disk is full) or `connection`.",
+)
 
 FIGURES: Final = (
     RECORDS, BATCH_DURATION, END_TO_END, CONSUMER_LAG, FENCED, MISPLACED, TOPICS_STOPPED,
     OUTBOX_PENDING, OUTBOX_OLDEST, PUBLISHED, TRANSACTION_DURATION, OWNER, TAKEOVERS, ABORTED,
     MISMATCHES, IMBALANCE, BOOKS_CHECKED, FULFILLMENT_REQUESTS, ORDERS_SETTLED, LEASES_LOST,
-    BREAKER_STATE, POSTGRES_UP,
+    BREAKER_STATE, POSTGRES_UP, POSTGRES_FAILURES,
 )  # fmt: skip
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -264,6 +271,7 @@ class WorkerMetrics(Collector):
         yield _single(MISPLACED, worker.misplaced_count)
         yield _single(TOPICS_STOPPED, len(worker.assignment.stopped_topics))
         yield _single(POSTGRES_UP, self._postgres.outbox() is not None)
+        yield _postgres_failures(worker.failures)
 
     def _on_batch(self, report: BatchReport) -> None:
         for (topic, outcome), count in report.outcomes.items():
@@ -299,6 +307,7 @@ class RelayMetrics(Collector):
         yield _single(MISMATCHES, stats.mismatches)
         outbox = self._postgres.outbox()
         yield _single(POSTGRES_UP, outbox is not None)
+        yield _postgres_failures(self._relay.failures)
         if outbox is not None:
             yield _single(OUTBOX_PENDING, outbox[0])
             yield _single(OUTBOX_OLDEST, outbox[1])
@@ -348,6 +357,12 @@ class FulfillmentMetrics(Collector):
         if breaker is not None:
             yield _single(BREAKER_STATE, breaker)
         yield _single(POSTGRES_UP, self._postgres.outbox() is not None)
+        yield _postgres_failures(self._fulfillment.failures)
+
+
+def _postgres_failures(failures: Failures) -> Metric:
+    counts = sorted(failures.counts.copy().items())
+    return _family(POSTGRES_FAILURES, [((state,), float(n)) for state, n in counts])
 
 
 def _registry() -> CollectorRegistry:

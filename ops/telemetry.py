@@ -36,6 +36,8 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    # It warns of every pipeline that an error ends; the error itself comes to us.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     for ours in ("consumers", "ledger", "ops", "producers", "schemas"):
         logging.getLogger(ours).setLevel(level)
     structlog.configure(

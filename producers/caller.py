@@ -19,7 +19,7 @@ import httpx
 import orjson
 
 from ledger.fulfillment import Call, Job
-from producers.reply import BODY_BYTES_MAX, Outcome, Reply, is_success, read_reply
+from producers.reply import BODY_BYTES_MAX, Outcome, Reply, is_success, read_date, read_reply
 from schemas.header import unpack_headers
 
 # A call begins only while its lease lasts as many timeouts: one to be made in, half of one to be
@@ -162,12 +162,12 @@ class Caller:
 
     async def _call(self, line: httpx.AsyncHTTPTransport, order: Order) -> Made:
         job = order.job
-        started_at, began_s = datetime.now(UTC), time.monotonic()
+        began_s = time.monotonic()
         reply = await call(line, self._request(order), self._policy.timeout_s)
         duration_ms = round((time.monotonic() - began_s) * 1000)
         delay_s = self._delay_s(job, reply) if reply.is_transient else 0.0
         made = Call(
-            job, reply.outcome, reply.is_transient, reply.http_status, reply.error, started_at,
+            job, reply.outcome, reply.is_transient, reply.http_status, reply.error, began_s,
             duration_ms, delay_s,
         )  # fmt: skip
         return Made(job, reply, made)
@@ -245,7 +245,9 @@ async def call(line: httpx.AsyncHTTPTransport, request: httpx.Request, timeout_s
         return Reply(Outcome.UNAVAILABLE, error="no connection")
     except httpx.TransportError:
         return _broken_off(status, "connection lost")
-    return read_reply(status, body, answer.headers.get("Retry-After"), datetime.now(UTC))
+    # A Retry-After that is a date is by the service's clock, and so is its Date.
+    now = read_date(answer.headers.get("Date")) or datetime.now(UTC)
+    return read_reply(status, body, answer.headers.get("Retry-After"), now)
 
 
 async def _body(answer: httpx.Response) -> bytes | None:

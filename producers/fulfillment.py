@@ -18,7 +18,7 @@ import structlog
 from ledger import fulfillment
 from ledger.breaker import BreakerState, Pace
 from ledger.currency import Currencies, UnknownScaleError
-from ledger.database import connect
+from ledger.database import Failures, connect
 from ledger.fulfillment import LEASE_LOST_SQLSTATE, Job, Look
 from ledger.money import format_amount
 from ledger.query import currencies as read_currencies
@@ -55,8 +55,8 @@ class FulfillmentStats:
 class Fulfillment:
     """One process of any number. `run` returns when `stop` is set.
 
-    `beat_at_s` is when its loop last came round (monotonic), `trouble` why it does not do its work
-    at this moment, None where it does. Raises SettingsError without FULFILLMENT_URL.
+    `beat_at_s` is when its loop last came round (monotonic). Raises SettingsError without
+    FULFILLMENT_URL.
     """
 
     def __init__(self, settings: Settings, *, database_url: str) -> None:
@@ -64,7 +64,8 @@ class Fulfillment:
             raise SettingsError(["FULFILLMENT_URL is not set: there is nobody to send orders to"])
         self.stats = FulfillmentStats()
         self.beat_at_s = time.monotonic()
-        self.trouble: str | None = "not connected yet"
+        self.failures = Failures()
+        self.failures.trouble = "not connected yet"
         self.breaker_state: BreakerState | None = None
         self._database_url = database_url
         self._policy = Policy(
@@ -88,6 +89,11 @@ class Fulfillment:
         self._to_settle: list[Made] = []
         self._tries = 0
         self._worked_at_s = 0.0
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not do its work at this moment; None where it does."""
+        return self.failures.trouble
 
     def run(self, stop: Event) -> None:
         """Work until `stop` is set, then finish what is under way, at most a call's timeout long.
@@ -123,7 +129,8 @@ class Fulfillment:
         else:
             if self._tries:
                 _log.info("PostgreSQL takes what orders came to again")
-            self._tries, self.trouble = 0, None
+            self._tries = 0
+            self.failures.end()
 
     def _hear(self, caller: Caller) -> None:
         """Take what calls came to; wait a moment where there is nothing."""
@@ -253,9 +260,12 @@ class Fulfillment:
         if error.sqlstate in _AGAIN:
             stop.wait(random.uniform(0.0, 0.02))
             return
+        self.failures.note(error)
         if self._tries == 1:
-            _log.warning("PostgreSQL is away, trying until it is back", error=str(error).strip())
-        self.trouble = "PostgreSQL does not answer"
+            _log.warning(
+                "PostgreSQL does not take what orders came to, trying until it does",
+                error=str(error).strip(),
+            )
         longest = min(_BACKOFF_S_MAX, 0.1 * 2 ** min(self._tries, 10))
         time.sleep(random.uniform(longest / 2, longest))
 

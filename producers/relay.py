@@ -21,6 +21,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from ledger.currency import Currencies
+from ledger.database import Failures
 from ledger.outbox import Batch, Outbox
 from ledger.parcel import RECORDS_MAX
 from producers.failure import (
@@ -95,6 +96,7 @@ class Relay:
         if not 0 <= part < settings.relay_part_count:
             raise ValueError(f"part {part} of {settings.relay_part_count}")
         self.stats = RelayStats()
+        self.failures = Failures()
         self._settings = settings
         self._database_url = database_url
         self._part = part
@@ -328,6 +330,8 @@ class Relay:
     def _report(self, error: Exception) -> None:
         """Log a failure, once for each change of what is wrong."""
         self._failures += 1
+        if isinstance(error, psycopg.Error):
+            self.failures.note(error)
         if isinstance(error, KafkaException) and is_fenced(error):
             self.stats.fenced += 1
             self._log.warning("fenced: another relay took over", error=kafka_error(error).str())

@@ -82,6 +82,17 @@ def read_reply(status: int, body: bytes | None, retry_after: str | None, now: da
     return Reply(Outcome.REFUSED, status, error="redirect" if 300 <= status < 400 else None)
 
 
+def read_date(text: str | None) -> datetime | None:
+    """RFC 9110 §5.6.7: the aware time that a header tells; None where it tells none."""
+    if text is None:
+        return None
+    try:
+        told = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return told if told.tzinfo is not None else told.replace(tzinfo=UTC)
+
+
 def _id_in(body: bytes) -> str | None:
     """The `id` of a JSON object as text, whole numbers too; None where there is none to rely on."""
     try:
@@ -110,10 +121,7 @@ def _retry_after_s(value: str | None, now: datetime) -> float:
     text = value.strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(float(text), RETRY_AFTER_S_MAX)
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
+    until = read_date(text)
+    if until is None:
         return 0.0
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
     return min(max(0.0, (until - now).total_seconds()), RETRY_AFTER_S_MAX)

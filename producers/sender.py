@@ -166,7 +166,7 @@ class Sender:
 
     def _refuse(self, row_id: int, record: OutboxRecord, error: KafkaError) -> None:
         """Raise RelayStoppedError if the record is at fault, with the transaction ended before."""
-        if not is_impassable(error):
+        if not is_impassable(error) or self._is_there_by_now(record, error):
             return
         self._producer.abort_transaction(_CALL_TIMEOUT_S)
         number = "" if record.partition is None else f", partition {record.partition}"
@@ -175,6 +175,17 @@ class Sender:
             f"{self._names[record.topic]}{number}: {error.str()}. "
             "It stays first in the outbox, and everything behind it waits."
         )
+
+    def _is_there_by_now(self, record: OutboxRecord, error: KafkaError) -> bool:
+        """Whether the record's partition was added since this producer has learnt of its topic: it
+        would know in minutes, a new producer knows at once. Raises KafkaException.
+        """
+        partition = record.partition
+        if partition is None or error.code() != KafkaError._UNKNOWN_PARTITION:
+            return False
+        real = self._names[record.topic]
+        known = self._producer.list_topics(real, timeout=_CALL_TIMEOUT_S).topics
+        return partition in known[real].partitions
 
 
 def _again(call: Callable[[float], Any], stop: Event | None = None) -> None:

@@ -77,7 +77,7 @@ def settle_all(
         if row is not None and each.call is not None:
             outbox.append(row)
             calls.append(each.call)
-    fulfillment.record(connection, calls)
+    fulfillment.record(connection, calls, book.now)
     journal.write(connection, book, outbox)
     connection.execute("COMMIT")
     completed = sum(call.outcome == Outcome.FULFILLED for call in calls)

@@ -175,10 +175,13 @@ def test_a_frozen_worker_holds_nobody_up_and_writes_nothing_when_it_wakes(
             frozen.thaw()
             eventually(lambda: "fenced" in log.read_text())
             scene.publish(*credits_of(33, {})[30:])
-            answers = scene.answered(33)
+            scene.answered(33)
+        # It has all partitions again, and reads on in those that it had been fenced from.
+        scene.publish(*credits_of(36, {})[33:])
+        answers = scene.answered(36, 15)
         assert frozen.end() == 0
-    assert answers.count == 33
-    assert sum(scene.balance(f"client-{n}") for n in range(3)) == 3_300
+    assert answers.count == 36
+    assert sum(scene.balance(f"client-{n}") for n in range(3)) == 3_600
 
 
 def test_what_is_dropped_after_the_groups_word_of_a_loss_counts_as_fenced_too() -> None:

@@ -18,6 +18,7 @@ from tests.faults.checker_evidence import INPUTS
 from tests.faults.proof_crew import NAMES, Crew
 from tests.faults.proof_server import Servers
 from tests.faults.proof_traffic import Upstream
+from tests.faults.run import STEPS, is_listening
 
 _DEATH_TIMEOUT_S = 20.0
 _EMPTY_TIMEOUT_S = 30.0
@@ -65,8 +66,10 @@ class Field:
 
     def make_whole(self) -> None:
         """Start what a fault that failed half way has left ended."""
+        if self.servers.disk is not None:
+            self.servers.disk.make_room()
         for server in (self.servers.broker, self.servers.database):
-            if server.process is None or server.process.poll() is not None:
+            if server.has_ended:
                 server.start()
         for name in NAMES:
             if name not in self.crew.running:
@@ -129,6 +132,20 @@ def freeze(role: str) -> Fault:
     return strike
 
 
+def step_clock(role: str) -> Fault:
+    """The wall clock jumps by an hour, either way, and stays there until the process ends."""
+
+    def strike(field: Field, chance: random.Random) -> Done:
+        name = f"{role}-{chance.choice(field.victims)}"
+        step = chance.choice(list(STEPS))
+        while not is_listening(field.crew.pids()[name]):
+            time.sleep(0.05)
+        field.crew.signal(name, step)
+        return Done(f"{name} by {STEPS[step]} s", time.monotonic())
+
+    return strike
+
+
 def rebalance_storm(field: Field, chance: random.Random) -> Done:
     """A worker joins or leaves every second."""
     guests = [f"worker-{number}" for number in range(3, 3 + chance.randint(3, 6))]
@@ -158,6 +175,26 @@ def kill_postgres(field: Field, chance: random.Random) -> Done:
     time.sleep(chance.uniform(0.0, 3.0))
     field.servers.database.start()
     return Done("the postmaster", time.monotonic())
+
+
+def fill_disk(field: Field, chance: random.Random) -> Done:
+    """PostgreSQL's data can't grow, while its WAL has room left for a time."""
+    disk, seconds = field.servers.small_disk(), chance.uniform(3.0, 10.0)
+    disk.fill()
+    time.sleep(seconds)
+    disk.make_room()
+    return Done(f"for {seconds:.0f} s", time.monotonic())
+
+
+def fill_disk_of_wal(field: Field, chance: random.Random) -> Done:
+    """Not even WAL can be written: PostgreSQL ends, and is started when there is room."""
+    disk = field.servers.small_disk()
+    disk.fill()
+    field.servers.exhaust_wal()
+    time.sleep(chance.uniform(0.0, 3.0))
+    disk.make_room()
+    field.servers.database.start()
+    return Done("and the server ended", time.monotonic())
 
 
 def cut_sessions(field: Field, _chance: random.Random) -> Done:
@@ -227,9 +264,14 @@ FAULTS: dict[str, Fault] = {
     "worker frozen past all time-outs": freeze("worker"),
     "relay frozen past all time-outs": freeze("relay"),
     "fulfillment frozen past all time-outs": freeze("fulfillment"),
+    "worker with its clock stepped": step_clock("worker"),
+    "relay with its clock stepped": step_clock("relay"),
+    "fulfillment with its clock stepped": step_clock("fulfillment"),
     "rebalance storm": rebalance_storm,
     "Kafka killed": kill_kafka,
     "PostgreSQL killed": kill_postgres,
+    "PostgreSQL's disk full for data": fill_disk,
+    "PostgreSQL's disk full for WAL": fill_disk_of_wal,
     "PostgreSQL sessions cut": cut_sessions,
     "Kafka offsets of the group reset": reset_offsets,
     "upstream transaction aborted": aborted_upstream,
@@ -238,11 +280,15 @@ FAULTS: dict[str, Fault] = {
 }
 # These end all processes of a kind.
 OF_ALL = {"Kafka offsets of the group reset", *(name for name in FAULTS if "named point" in name)}
+# These need a disk that can be full.
+OF_DISK = {name for name in FAULTS if "disk full" in name}
 # What two faults at once must not both take hold of: each other's processes or servers.
 PARTS = {name: {name.split()[0]} for name in FAULTS if name.split()[0] in POINTS} | {
     "rebalance storm": {"guests"},
     "Kafka killed": {"kafka"},
     "PostgreSQL killed": {"postgres"},
+    "PostgreSQL's disk full for data": {"postgres"},
+    "PostgreSQL's disk full for WAL": {"postgres"},
     "PostgreSQL sessions cut": {"postgres"},
     "Kafka offsets of the group reset": {"worker", "kafka", "guests"},
     "upstream transaction aborted": {"kafka"},

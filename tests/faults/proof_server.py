@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ops.stack import StackError, fetch, kafka, port, postgres
 from ops.stack.account import Account, server_account
 from ops.stack.folder import Folder
+from tests.faults.small_disk import SmallDisk, mounted
 
 _READY_TIMEOUT_S = 60.0
 _RETRY_S = 0.5
+# A segment that nothing was written into is not left.
+_NEXT_SEGMENT = "SELECT pg_logical_emit_message(false, '', 'x'), pg_switch_wal()"
+# So that a disk which lies in memory needs little of it; the settings named last win.
+_FRUGAL = ["-c", "max_wal_size=256MB", "-c", "shared_buffers=64MB"]
 
 
 @dataclass(slots=True)
@@ -29,6 +35,8 @@ class Server:
     folder: Folder
     answers: Callable[[], bool]
     account: Account | None = None
+    # What the command line begins with, where the server lives on a disk of its own.
+    enter: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
     is_over: bool = False
 
@@ -43,10 +51,15 @@ class Server:
         while not self.answers():
             if time.monotonic() > deadline:
                 raise StackError(f"{self.name} did not come up: see {self._log}")
-            if self.process is None or self.process.poll() is not None:
+            if self.has_ended:
                 time.sleep(_RETRY_S)
                 self._spawn()
             time.sleep(0.02)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it does not run, by whosever doing."""
+        return self.process is None or self.process.poll() is not None
 
     def kill(self) -> None:
         """SIGKILL, to the server's first process alone."""
@@ -66,10 +79,10 @@ class Server:
     def _spawn(self) -> None:
         if self.is_over:
             raise StackError(f"{self.name} is ended")
-        account = self.account
+        account = None if self.enter else self.account
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command,
+                [*self.enter, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -89,11 +102,41 @@ class Servers:
     database: Server
     bootstrap_servers: str
     database_url: str
+    # PostgreSQL's own, where it was asked for.
+    disk: SmallDisk | None = None
+
+    def small_disk(self) -> SmallDisk:
+        """The disk. Raises StackError where PostgreSQL has none of its own."""
+        if self.disk is None:
+            raise StackError("PostgreSQL's data lies on a disk that can't be full")
+        return self.disk
+
+    def exhaust_wal(self) -> None:
+        """Have PostgreSQL write WAL on its full disk until it has ended, by itself.
+
+        It panics, starts over, and gives up where it finds no room to recover in.
+        """
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while not self.database.has_ended:
+            if time.monotonic() > deadline:
+                raise StackError(f"{self.database.name} lives on without room for WAL")
+            with (
+                suppress(psycopg.OperationalError),
+                psycopg.connect(self.database_url, autocommit=True) as session,
+            ):
+                while True:
+                    session.execute(_NEXT_SEGMENT)
+            time.sleep(_RETRY_S)
 
 
 @contextmanager
-def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
-    """Make both in the folder and run them for the length of a `with` block."""
+def servers(
+    root: Path, say: Callable[[str], None], *, on_small_disk: bool = False
+) -> Iterator[Servers]:
+    """Make both in the folder and run them for the length of a `with` block.
+
+    Raises NoMountError where PostgreSQL's data shall lie on a disk that can be full and can't.
+    """
     folder = Folder(root)
     folder.log.mkdir(parents=True, exist_ok=True)
     java, account = fetch(say), server_account()
@@ -111,13 +154,17 @@ def servers(root: Path, say: Callable[[str], None]) -> Iterator[Servers]:
         "postgres", postgres.server_command(folder), folder, lambda: postgres.answers(folder),
         account,
     )  # fmt: skip
-    try:
-        broker.start()
-        database.start()
-        yield Servers(broker, database, bootstrap_servers, postgres.database_url(folder))
-    finally:
-        broker.end()
-        database.end()
+    with ExitStack() as stack:
+        disk = None
+        if on_small_disk:
+            disk = stack.enter_context(mounted(folder.postgres, account))
+            disk.take_in(folder.postgres)
+            database.enter, database.command = disk.enter(), [*database.command, *_FRUGAL]
+        for server in (broker, database):
+            stack.callback(server.end)
+            server.start()
+        url = postgres.database_url(folder)
+        yield Servers(broker, database, bootstrap_servers, url, disk)
 
 
 def _leads(client: AdminClient) -> bool:

@@ -4,7 +4,8 @@
         --signal KILL -- relay
 
 The named function is wrapped before the process starts; the settings come from the environment.
-Without `--at` it just runs.
+Without `--at` it just runs. SIGUSR1 and SIGUSR2 step the wall clock that its Python code sees
+(STEPS); librdkafka and libpq go on by the real one, and the monotonic clock by none of it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
+import structlog
+import time_machine
+
 from schemas.settings import Settings, load_settings
+
+_log = structlog.get_logger(__name__)
+
+# By how many seconds a signal steps the clock.
+STEPS = {signal.SIGUSR1: 3600, signal.SIGUSR2: -3600}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,11 +56,20 @@ def main(arguments: Sequence[str]) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    for number in STEPS:
+        signal.signal(number, _step)
     settings = load_settings()
     if settings.database_url is None:
         parser.error("DATABASE_URL is not set")
     _run(options.process, settings, settings.database_url.get_secret_value(), stop)
     return 0
+
+
+def is_listening(pid: int) -> bool:
+    """Whether a process has come so far that a step of its clock would not end it (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return all(int(caught, 16) >> (number - 1) & 1 for number in STEPS)
 
 
 def _run(process: str, settings: Settings, database_url: str, stop: threading.Event) -> None:
@@ -61,6 +81,13 @@ def _run(process: str, settings: Settings, database_url: str, stop: threading.Ev
     }[process]
     made = getattr(importlib.import_module(module), name)(settings, database_url=database_url)
     made.run(stop)
+
+
+def _step(number: int, _frame: object) -> None:
+    """For good: a second one adds to it, or takes it back."""
+    seconds = STEPS[signal.Signals(number)]
+    time_machine.travel(timedelta(seconds=seconds), tick=True).start()
+    _log.warning("the clock is stepped", seconds=seconds)
 
 
 def _plant(options: argparse.Namespace) -> None:

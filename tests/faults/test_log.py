@@ -108,6 +108,20 @@ def test_partitions_added_are_read_and_answered_too(
     assert added
 
 
+def test_a_dead_letter_from_an_added_partition_passes_a_relay_that_was_there_before(
+    scene: Scene, admin_client: AdminClient
+) -> None:
+    topic = scene.topics.real(WALLET_COMMAND)
+    with scene.running():
+        scene.publish_to((0, "client-0", b"broken"))
+        scene.answered(1)
+        for name in (f"{topic}-dlt", topic):
+            _add_partitions(admin_client, name)
+        scene.publish_to((PARTITIONS + 1, "client-0", b"broken"))
+        answers = scene.answered(2, RECOVERY_S_MAX)
+    assert (topic, PARTITIONS + 1, 0) in answers.dead
+
+
 def test_a_dead_letter_from_an_added_partition_waits_until_its_own_topic_has_it_too(
     scene: Scene, admin_client: AdminClient
 ) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
-import psycopg
 import pytest
 
-from ledger.migration import migrate
-from ops.stack import kafka
-from tests.conftest import WalletEnv
+from tests.faults.conftest import scene_on
 from tests.faults.proof_server import Server, Servers, servers
 from tests.faults.traffic import Traffic
 from tests.producers.world import eventually
@@ -41,25 +36,7 @@ def own() -> Iterator[Servers]:
 @pytest.fixture
 def scene(own: Servers) -> Scene:
     """Topics and a database of the test's own, on servers that it may kill."""
-    mark = f"f{secrets.token_hex(3)}"
-    with psycopg.connect(own.database_url, autocommit=True) as session:
-        session.execute(f"CREATE DATABASE {mark}".encode())
-    url = urlsplit(own.database_url)._replace(path=f"/{mark}").geturl()
-    migrate(url)
-    brokers, prefix = own.bootstrap_servers, f"{mark}-"
-    env = WalletEnv(
-        kafka_bootstrap_servers=brokers,
-        database_url=url,
-        topic_prefix=prefix,
-        env={
-            "KAFKA_BOOTSTRAP_SERVERS": brokers,
-            "DATABASE_URL": url,
-            "WALLET_TOPIC_PREFIX": prefix,
-        },
-    )
-    made = Scene(env, {"WALLET_PARTITIONS": "4", "WALLET_SESSION_TIMEOUT_MS": "2000"})
-    made.make_topics(kafka.admin(brokers))
-    return made
+    return scene_on(own)
 
 
 @pytest.mark.parametrize("name", ["broker", "database"])

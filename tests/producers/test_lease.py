@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -46,7 +47,7 @@ def made(job: Job, outcome: Outcome = Outcome.FULFILLED) -> Made:
     fulfilled = outcome is Outcome.FULFILLED
     reply = Reply(outcome, 200 if fulfilled else 422, f"F-{job.lease_token}" if fulfilled else None)
     call = Call(
-        job, outcome, reply.is_transient, reply.http_status, reply.error, datetime.now(UTC), 5
+        job, outcome, reply.is_transient, reply.http_status, reply.error, time.monotonic(), 5
     )
     return Made(job, reply, call)
 
@@ -92,7 +93,7 @@ def test_the_server_itself_refuses_what_a_lost_lease_would_write(
     call = made(old).call
     assert call is not None
     with pytest.raises(psycopg.Error) as refused, session.transaction():
-        fulfillment.record(session, [call])
+        fulfillment.record(session, [call], datetime.now(UTC))
     assert refused.value.sqlstate == LEASE_LOST_SQLSTATE
     assert [attempt[0] for attempt in shop.attempts("o-1")] == ["lost"]
 
