@@ -11,7 +11,7 @@ import psycopg
 
 from ops.bench.ground import Ground
 from ops.bench.load import MIXED
-from ops.bench.measure import Plan
+from ops.bench.plan import Plan
 from schemas.command import COMMANDS
 
 _POSTGRES = (
@@ -41,7 +41,8 @@ def conditions(ground: Ground, plan: Plan) -> dict[str, Any]:
         "batch_records_max": settings.batch_records_max,
         "relay_records_max": settings.relay_records_max,
         "clients": plan.clients,
-        "workers": plan.workers,
+        "workers": list(plan.workers),
+        "group_protocol": settings.group_protocol,
         "commands": plan.commands,
         "baseline_commands": plan.baseline_commands if plan.baseline else None,
         "mix": "40 % credit, 40 % debit, 20 % transfer",

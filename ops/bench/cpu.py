@@ -4,13 +4,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Self
 
 from ops.bench.ground import Ground
 from schemas.settings import Settings
 
 _PROC = Path("/proc")
 _BACKENDS = """
-SELECT pid, datname, application_name FROM pg_stat_activity
+SELECT /* uncounted */ pid, datname, application_name FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)
 """
 OTHERS = "everything else on the machine"
@@ -21,7 +22,8 @@ Reading = dict[int, tuple[str, float]]
 
 
 class Meter:
-    """Reads how much CPU time the parts of a measurement have used so far, in seconds.
+    """Reads how much CPU time the parts of a measurement have used so far, in seconds. A context
+    manager: leaving it ends the session by which PostgreSQL's processes are found.
 
     `left_out` says which parts can't be read, and why.
     """
@@ -40,8 +42,10 @@ class Meter:
         if not self._is_local:
             self.left_out.append("PostgreSQL: its processes are not on this machine")
 
-    def close(self) -> None:
-        """End the session by which PostgreSQL's processes are found."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
         self._session.close()
 
     def read(self, pids: Mapping[str, int]) -> Reading:

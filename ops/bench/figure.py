@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ops.bench.cpu import OTHERS, Usage, total
+from ops.bench.statement import Uses, together
+from ops.bench.storage import Relation, Storage
 from ops.bench.worker import STAGES
 
 
@@ -17,12 +19,26 @@ class StageTime(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What tables and log took before and after a round, and what its statements used."""
+
+    before: Storage = field(default_factory=Storage)
+    after: Storage = field(default_factory=Storage)
+    statements: Uses = field(default_factory=dict)
+
+    def grown_bytes(self, relation: Relation) -> int:
+        """By how much a table or an index grew; negative where its end was given back."""
+        return self.after.bytes.get(relation, 0) - self.before.bytes.get(relation, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
     """Commands that waited in the topic, answered: `count` of them were counted, in `seconds`.
 
     `cpu` are the seconds used meanwhile, by part. `stages` are what the workers' stages took over
     all of the round's `records`, those before and after the counted ones included; `load_cpu_s`
-    is what publishing all of them took.
+    is what publishing all of them took, `cost` what they cost the database. `checkpoint_s` is how
+    long the checkpoint in its middle took; None where there was none.
     """
 
     count: int
@@ -31,6 +47,8 @@ class Round:
     records: int = 0
     stages: Mapping[str, StageTime] = field(default_factory=dict)
     load_cpu_s: float = 0.0
+    cost: Cost = field(default_factory=Cost)
+    checkpoint_s: float | None = None
 
     @property
     def per_s(self) -> float | None:
@@ -72,6 +90,13 @@ def stages_per_1000(rounds: Sequence[Round]) -> dict[str, StageTime]:
     }
 
 
+def statements_per_1000(rounds: Sequence[Round]) -> Uses:
+    """What each statement used per 1,000 commands, most of the time first."""
+    thousands = max(1, sum(r.records for r in rounds)) / 1000
+    summed = together(r.cost.statements for r in rounds)
+    return {name: use.per(thousands) for name, use in summed.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """From just before a command was produced to the moment its result was read, in seconds.
@@ -91,15 +116,32 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """A round before the tables grew and two after: of the same clients, and of all of them.
+
+    `transactions` of `clients` more were loaded in `preload_s`.
+    """
+
+    small: Round
+    same: Round
+    spread: Round
+    transactions: int
+    clients: int
+    preload_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that was measured. `others`, by their loads, `baseline` and `orders` are empty
-    where they were left out; `orders` are by how long the fulfillment service took for each, in
-    milliseconds. The ladders are latencies at rising rates, to saturation.
+    """Everything that was measured. `shared`, by how many workers shared the work, `others`, by
+    their loads, `baseline` and `orders` are empty where they were left out; `orders` are by how
+    long the fulfillment service took for each, in milliseconds. The ladders are latencies at rising
+    rates, to saturation.
 
     `load_cpu_s_per_1000` are the load generator's per 1,000 commands of `ours`.
     """
 
     ours: Sequence[Round]
+    shared: Mapping[int, Sequence[Round]]
     others: Mapping[str, Sequence[Round]]
     baseline: Sequence[Round]
     orders: Sequence[tuple[int, Round]]
@@ -107,5 +149,6 @@ class Figures:
     latency: Latency
     ladder: Sequence[Latency]
     baseline_ladder: Sequence[Latency]
+    growth: Growth | None
     left_out: Sequence[str]
     books_hold: bool

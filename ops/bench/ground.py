@@ -16,6 +16,7 @@ from ledger.migration import migrate
 from ops import topic
 from ops.bench.baseline import SCHEMA
 from ops.bench.failure import BenchError
+from ops.bench.plan import Plan
 from ops.cli.place import Place
 from schemas.settings import Settings, load_settings
 from schemas.topic import ORDER_REQUEST, ORDER_RESULT, WALLET_COMMAND, WALLET_RESULT, Topics
@@ -69,7 +70,7 @@ class Ground:
 
 
 @contextmanager
-def ground(place: Place, clients: int, *, baseline: bool) -> Iterator[Ground]:
+def ground(place: Place, plan: Plan) -> Iterator[Ground]:
     """Make database and topics for the length of a `with` block.
 
     Raises BenchError where the server lets us make no database, psycopg.Error, KafkaException.
@@ -85,14 +86,17 @@ def ground(place: Place, clients: int, *, baseline: bool) -> Iterator[Ground]:
         "WALLET_AUTO_CREATE": "true",
         "WALLET_LOG_LEVEL": "warning",
     }
+    if max(plan.workers) > 1:
+        # The classic one may give a single worker all partitions of one topic.
+        environ.setdefault("WALLET_GROUP_PROTOCOL", "consumer")
     settings = load_settings(environ)
     admin = topic.admin_client(settings)
     made = Ground(settings, database, make_conninfo(server_url, dbname=database), environ, admin)
     with _database(server_url, database), _topics(made):
         migrate(made.owner_url)
         topic.apply(admin, settings)
-        if baseline:
-            _make_baseline(made, clients)
+        if plan.baseline:
+            _make_baseline(made, plan.clients)
         yield made
 
 

@@ -1,27 +1,30 @@
-"""The measurement from beginning to end: preload, rounds in turn, latency, the books."""
+"""The measurement from beginning to end: clients, rounds in turn, latency, growth, the books."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ledger.database import connect
 from ledger.verification import verify
+from ops.bench.checkpoint import Checkpoint
 from ops.bench.cpu import Meter, Reading, used_between
 from ops.bench.crew import Crew, Message
 from ops.bench.failure import BenchError
-from ops.bench.figure import Figures, Latency, Round, StageTime
+from ops.bench.figure import Cost, Figures, Growth, Latency, Round, StageTime
 from ops.bench.ground import Ground
 from ops.bench.load import ORDERS
+from ops.bench.plan import Plan
+from ops.bench.preload import load_rows
 from ops.bench.progress import Progress
+from ops.bench.statement import Statements
+from ops.bench.statement import used_between as statements_between
+from ops.bench.storage import read_storage
 from ops.bench.worker import STAGES
 
 # A round in which nothing happens for so long has come to a stop.
 _STALL_S = 60.0
 _POLL_S = 0.05
-# The baseline is so much slower that a round of its own with fewer commands takes about as long.
-_BASELINE_SHARE = 20
-_BASELINE_COUNT_MIN = 200
 _WARM_UP_S = 2
 # The steps of a ladder, in commands a second. It ends where a command in a hundred waits for more
 # than a second.
@@ -39,31 +42,6 @@ FROM consumer_positions
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure: `seconds` ends a round early, `baseline` has it compared.
-
-    `orders` is the number of a round of orders, 0 for none. `others` adds rounds of other loads,
-    for which `seconds` has to be None: what a round left behind would be counted as the next one's.
-    """
-
-    commands: int
-    clients: int
-    seconds: float | None
-    latency_rate_per_s: int
-    latency_seconds: int
-    workers: int
-    baseline: bool
-    others: Sequence[str] = ()
-    orders: int = 0
-    ladder: bool = False
-
-    @property
-    def baseline_commands(self) -> int:
-        """How many commands a round of the baseline has."""
-        return min(self.commands, max(_BASELINE_COUNT_MIN, self.commands // _BASELINE_SHARE))
-
-
 @dataclass(slots=True)
 class Measurement:
     """One measurement on its own ground. `published` counts the commands of our topic so far."""
@@ -73,15 +51,21 @@ class Measurement:
     crew: Crew
     meter: Meter
     progress: Progress
+    statements: Statements
     published: int = 0
+    left_out: list[str] = field(default_factory=list)
 
     def run(self) -> Figures:
         """Measure everything. Raises BenchError where a process fails or nothing moves any more."""
         plan, ours, theirs = self.plan, list[Round](), list[Round]()
         others: dict[str, list[Round]] = {load: [] for load in plan.others}
-        self.preload()
+        shared: dict[int, list[Round]] = {workers: [] for workers in plan.workers[1:]}
+        self.make_clients()
         for turn in ("first", "second") if plan.baseline else ("only",):
             ours.append(self.sustain(f"rate, {turn} round", turn))
+            for workers, rounds in shared.items():
+                label = f"{workers} workers, {turn} round"
+                rounds.append(self.sustain(label, f"{workers}-{turn}", workers=workers))
             for load, rounds in others.items():
                 rounds.append(self.sustain(f"{load}, {turn} round", f"{load}-{turn}"))
             if plan.baseline:
@@ -89,21 +73,26 @@ class Measurement:
         orders = [(delay, self.complete(delay)) for delay in _STUB_DELAYS_MS if plan.orders]
         latency, *ladder = self.climb()
         baseline_ladder = self.climb_baseline() if plan.ladder and plan.baseline else []
+        growth = self.grow() if plan.preload else None
         self.progress.begin("the books")
         return Figures(
-            ours,
-            others,
-            theirs,
-            orders,
-            sum(r.load_cpu_s for r in ours) / (plan.commands * len(ours)) * 1000,
-            latency,
-            ladder,
-            baseline_ladder,
-            self.meter.left_out,
-            self.check_books(),
+            ours=ours,
+            shared=shared,
+            others=others,
+            baseline=theirs,
+            orders=orders,
+            load_cpu_s_per_1000=sum(r.load_cpu_s for r in ours)
+            / (plan.commands * len(ours))
+            * 1000,
+            latency=latency,
+            ladder=ladder,
+            baseline_ladder=baseline_ladder,
+            growth=growth,
+            left_out=[*self.meter.left_out, *self.left_out],
+            books_hold=self.check_books(),
         )
 
-    def preload(self) -> None:
+    def make_clients(self) -> None:
         """Make the clients by a credit each, and have the planner know the tables."""
         topic, clients = self.ground.command_topic, self.plan.clients
         self.publish("clients: publishing", topic, kind="seed", count=clients)
@@ -112,25 +101,40 @@ class Measurement:
         with self.ground.connect() as session:
             session.execute("VACUUM (ANALYZE) clients, accounts, transactions, outbox")
 
-    def sustain(self, label: str, kind: str) -> Round:
+    def sustain(
+        self,
+        label: str,
+        kind: str,
+        *,
+        workers: int | None = None,
+        clients: int | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Round:
         """One round of ours: publish, then let worker and relay run until all is read.
 
         Several workers first share the partitions, which takes the group some seconds; then all
-        is published at once, much faster than it can be worked off.
+        is published at once, much faster than it can be worked off. So it is for one worker where
+        others are to be compared with it. A checkpoint begins when half is read.
         """
         ground, count = self.ground, self.plan.commands
-        if self.plan.workers == 1:
-            loaded = self.publish(f"{label}: publishing", ground.command_topic, kind, count)
-            self.read_from(ground.result_topic, count=count)
-            with self.system() as reports:
-                counted = self.follow(label, count)
-        else:
-            self.read_from(ground.result_topic, count=count)
-            with self.system() as reports:
-                self.await_workers(label)
-                self.start_load(ground.command_topic, kind, count)
-                counted = self.follow(label, count)
-                loaded = self.end_load(label, ground.command_topic, count)
+        topic, clients = ground.command_topic, clients or self.plan.clients
+        workers = workers or self.plan.workers[0]
+        with ground.connect() as session:
+            before, statements = read_storage(session), self.statements.read()
+            if self.plan.workers == (1,):
+                loaded = self.publish(f"{label}: publishing", topic, kind, count, clients=clients)
+                self.read_from(ground.result_topic, count=count)
+                with self.system(workers) as reports:
+                    counted = self.follow(label, count, checkpoint)
+            else:
+                self.read_from(ground.result_topic, count=count)
+                with self.system(workers) as reports:
+                    self.await_workers(label, workers)
+                    self.start_load(topic, kind, count, clients=clients)
+                    counted = self.follow(label, count, checkpoint)
+                    loaded = self.end_load(label, topic, count)
+            used = statements_between(statements, self.statements.read())
+            cost = Cost(before, read_storage(session), used)
         return Round(
             counted.count,
             counted.seconds,
@@ -138,7 +142,29 @@ class Measurement:
             sum(report["records"] for report in reports),
             _stage_sums(reports),
             loaded["cpu_s"],
+            cost,
+            checkpoint.end() if checkpoint is not None else None,
         )
+
+    def grow(self) -> Growth:
+        """A round on the tables as they are, and two on grown ones, each across a checkpoint.
+
+        The first of the two is of the same clients as before, the second of all there are then.
+        """
+        plan, clients = self.plan, self.plan.clients + self.plan.preload_clients
+        with self.ground.connect() as session, Checkpoint(session) as checkpoint:
+            if checkpoint.left_out is not None:
+                self.left_out.append(checkpoint.left_out)
+            self.progress.begin("a checkpoint, to begin with nothing to write")
+            checkpoint.make()
+            small = self.sustain("before growth", "small", checkpoint=checkpoint)
+            preload_s = load_rows(self.ground, plan, self.progress)
+            checkpoint.make()
+            same = self.sustain("grown, the same clients", "grown-same", checkpoint=checkpoint)
+            spread = self.sustain(
+                "grown, all clients", "grown-all", clients=clients, checkpoint=checkpoint
+            )
+        return Growth(small, same, spread, plan.preload, plan.preload_clients, preload_s)
 
     def sustain_baseline(self, label: str, turn: str) -> Round:
         """One round of the baseline, in the same way."""
@@ -214,10 +240,10 @@ class Measurement:
             return all(finding.holds for finding in verify(session))
 
     @contextmanager
-    def system(self) -> Iterator[list[Message]]:
+    def system(self, workers: int | None = None) -> Iterator[list[Message]]:
         """Run our workers and a relay; what the workers report is in the list afterwards."""
         reports: list[Message] = []
-        names = self.worker_names("worker")
+        names = self.worker_names("worker", workers)
         for name in names:
             self.crew.start(name, "worker", {})
         self.crew.start_deployed("relay")
@@ -236,29 +262,43 @@ class Measurement:
         yield
         self.crew.end(*names, "baseline relay")
 
-    def await_workers(self, label: str) -> None:
+    def await_workers(self, label: str, workers: int | None = None) -> None:
         """Wait until every worker has partitions."""
         self.progress.begin(f"{label}: waiting for the workers")
-        for name in self.worker_names("worker"):
+        for name in self.worker_names("worker", workers):
             self.hear(name, label)
 
-    def worker_names(self, name: str) -> list[str]:
-        """A name for each worker of a round."""
-        if self.plan.workers == 1:
-            return [name]
-        return [f"{name} {i + 1}" for i in range(self.plan.workers)]
+    def worker_names(self, name: str, workers: int | None = None) -> list[str]:
+        """A name for each worker of a round; as many as the plan says first where not given."""
+        workers = workers or self.plan.workers[0]
+        return [name] if workers == 1 else [f"{name} {i + 1}" for i in range(workers)]
 
     def publish(
-        self, label: str, topic: str, kind: str, count: int, rate_per_s: int | None = None
+        self,
+        label: str,
+        topic: str,
+        kind: str,
+        count: int,
+        *,
+        clients: int | None = None,
+        rate_per_s: int | None = None,
     ) -> Message:
         """Publish commands and wait until they are; what the load generator says at the end."""
-        self.start_load(topic, kind, count, rate_per_s)
+        self.start_load(topic, kind, count, clients=clients, rate_per_s=rate_per_s)
         return self.end_load(label, topic, count)
 
-    def start_load(self, topic: str, kind: str, count: int, rate_per_s: int | None = None) -> None:
-        """Begin to publish commands, at once or at a rate."""
+    def start_load(
+        self,
+        topic: str,
+        kind: str,
+        count: int,
+        *,
+        clients: int | None = None,
+        rate_per_s: int | None = None,
+    ) -> None:
+        """Begin to publish commands, at once or at a rate, of the plan's clients if not given."""
         arguments: Message = {
-            "topic": topic, "kind": kind, "clients": self.plan.clients, "count": count,
+            "topic": topic, "kind": kind, "clients": clients or self.plan.clients, "count": count,
         }  # fmt: skip
         if rate_per_s is not None:
             arguments["rate_per_s"] = rate_per_s
@@ -284,8 +324,11 @@ class Measurement:
         if self.crew.receive("reader", _STALL_S) is None:
             raise BenchError("the reader does not begin")
 
-    def follow(self, label: str, count: int) -> Round:
-        """Wait until the reader has read the round, and read the CPU times at both ends."""
+    def follow(self, label: str, count: int, checkpoint: Checkpoint | None = None) -> Round:
+        """Wait until the reader has read the round, and read the CPU times at both ends.
+
+        When it has read the half, a checkpoint begins.
+        """
         self.progress.begin(label, count)
         before: Reading = {}
         while "done" not in (message := self.hear("reader", label)):
@@ -293,6 +336,9 @@ class Measurement:
                 before = self.meter.read(self.crew.pids())
             else:
                 self.progress.move(message["count"])
+                if checkpoint is not None and message["count"] * 2 >= count:
+                    checkpoint.begin()
+                    checkpoint = None
         after = self.meter.read(self.crew.pids())
         self.crew.end("reader")
         cpu = used_between(before, after) if before else {}

@@ -3,10 +3,27 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from ops.cli.screen import console
+
+
+class Speed(ProgressColumn):
+    """How many a second, where it is known."""
+
+    def render(self, task: Task) -> Text:
+        """What stands in the bar."""
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
 
 
 class Progress:
@@ -17,13 +34,13 @@ class Progress:
         self._task: TaskID | None = None
 
     def begin(self, label: str, total: int | None = None) -> None:
-        """Go on to a step of `total` commands; None where nobody can say."""
+        """Go on to a step of `total` commands or rows; None where nobody can say."""
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(label, total=total)
 
     def move(self, count: int) -> None:
-        """Say how many commands are through."""
+        """Say how many are through."""
         if self._task is not None:
             self._bar.update(self._task, completed=count)
 
@@ -33,7 +50,8 @@ def progress() -> Iterator[Progress]:
     """Show a bar for the length of a `with` block; nothing where stderr is no terminal."""
     screen = console(stderr=True)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(),
+        TimeElapsedColumn(),
     )  # fmt: skip
     with Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         yield Progress(bar)

@@ -1,36 +1,21 @@
-"""The figures as a person reads them, and as JSON."""
+"""The figures as a person reads them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from ops.bench.figure import Figures, Latency, Round, cpu_s_per_1000, rate, ratio, stages_per_1000
-from ops.bench.load import HOT, MIXED
+from ops.bench.document import as_document
+from ops.bench.figure import Figures
+from ops.bench.load import HOT
 from ops.cli.screen import table
 
-LOAD = "load generator"
-
-
-def as_document(conditions: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
-    """Everything as one object; null stands for what could not be measured or was left out."""
-    return {
-        "conditions": conditions,
-        "rate": {"per_s": rate(figures.ours), "rounds": [_round(r) for r in figures.ours]},
-        "latency": _latency(figures.latency),
-        "ladder": [_latency(step) for step in figures.ladder],
-        "baseline_ladder": [_latency(step) for step in figures.baseline_ladder],
-        "cpu_s_per_1000": _cpu(figures),
-        "left_out": list(figures.left_out),
-        "stages_per_1000": _stages(figures.ours),
-        "mixed": _other(figures, MIXED),
-        "hot": {load.removeprefix("hot-"): _other(figures, load) for load in HOT},
-        "baseline": _baseline(figures) if figures.baseline else None,
-        "orders": [_orders(delay_ms, r) for delay_ms, r in figures.orders],
-        "books_hold": figures.books_hold,
-    }
+# Statements shown of each round; JSON has them all.
+_STATEMENTS_SHOWN = 15
+_MIB = 1024 * 1024
 
 
 def show(conditions: Mapping[str, Any], figures: Figures, screen: Console) -> None:
@@ -42,41 +27,115 @@ def show(conditions: Mapping[str, Any], figures: Figures, screen: Console) -> No
     screen.print(rows)
     screen.print()
     screen.print(_headlines(document))
-    screen.print()
-    if document["ladder"]:
-        rows = table(
-            "", "Commands/s", "p50 ms", "p99 ms", "max ms", "Generator late by ms",
-            right=("Commands/s", "p50 ms", "p99 ms", "max ms", "Generator late by ms"),
-            title="Latency over load",
-        )  # fmt: skip
-        for whose, step in _steps(document):
-            late = step["generator_late_ms_max"]
-            figures_ms = (step["p50_ms"], step["p99_ms"], step["max_ms"], late)
-            rows.add_row(whose, f"{step['rate_per_s']:,}", *(f"{ms:.1f}" for ms in figures_ms))
-        screen.print(rows)
+    for rows in _tables(document):
         screen.print()
-    screen.print(Text("CPU time per 1,000 commands", "bold"))
-    rows = table("Process", "ms", right=("ms",))
-    for part, seconds in sorted(document["cpu_s_per_1000"].items()):
-        rows.add_row(part, _ms(seconds))
-    screen.print(rows)
-    for orders in document["orders"]:
-        screen.print()
-        screen.print(
-            Text(f"… per 1,000 orders, fulfilled after {orders['fulfillment_ms']} ms", "bold")
-        )
-        rows = table("Process", "ms", right=("ms",))
-        for part, seconds in sorted(orders["cpu_s_per_1000"].items()):
-            rows.add_row(part, _ms(seconds))
         screen.print(rows)
     for part in figures.left_out:
         screen.print(Text(f"left out: {part}", "dim"))
-    screen.print()
-    screen.print(Text("A worker's time by stage, per 1,000 commands", "bold"))
-    rows = table("Stage", "Wall ms", "CPU ms", right=("Wall ms", "CPU ms"))
+
+
+def _tables(document: dict[str, Any]) -> Iterator[Table]:
+    """Where the time went, and everything else that was asked for."""
+    if document["ladder"]:
+        yield _ladder(document)
+    yield _cpu("CPU time per 1,000 commands", {"ms": document["cpu_s_per_1000"]})
+    if document["workers"]:
+        columns = {f"{w['workers']}: ms": w["cpu_s_per_1000"] for w in document["workers"]}
+        yield _cpu("… by how many workers shared them", columns)
+    for orders in document["orders"]:
+        title = f"… per 1,000 orders, fulfilled after {orders['fulfillment_ms']} ms"
+        yield _cpu(title, {"ms": orders["cpu_s_per_1000"]})
+    yield _stages(document)
+    if document["statements_per_1000"]:
+        yield _statements(document)
+    yield _storage("What tables and log took", {"": document["storage"]})
+    if document["growth"]:
+        before, grown = document["growth"]["before"], document["growth"]["grown"]
+        if before["statements_per_1000"]:
+            yield _grown_statements(before, grown)
+        storages = {"before: ": before["storage"], "grown: ": grown["storage"]}
+        yield _storage("What tables and log took, before and after growth", storages)
+
+
+def _ladder(document: dict[str, Any]) -> Table:
+    figures = ("Commands/s", "p50 ms", "p99 ms", "max ms", "Generator late by ms")
+    rows = table("", *figures, right=figures, title="Latency over load")
+    for whose, step in _steps(document):
+        late = step["generator_late_ms_max"]
+        figures_ms = (step["p50_ms"], step["p99_ms"], step["max_ms"], late)
+        rows.add_row(whose, f"{step['rate_per_s']:,}", *(f"{ms:.1f}" for ms in figures_ms))
+    return rows
+
+
+def _cpu(title: str, columns: Mapping[str, Mapping[str, float]]) -> Table:
+    """CPU time by process; an empty field is a process that was not there."""
+    rows = table("Process", *columns, right=tuple(columns), title=title)
+    for part in sorted({part for column in columns.values() for part in column}):
+        rows.add_row(
+            part, *(_ms(column[part]) if part in column else "" for column in columns.values())
+        )
+    return rows
+
+
+def _stages(document: dict[str, Any]) -> Table:
+    figures = ("Wall ms", "CPU ms")
+    title = "A worker's time by stage, per 1,000 commands"
+    rows = table("Stage", *figures, right=figures, title=title)
     for name, took in document["stages_per_1000"].items():
         rows.add_row(name, _ms(took["wall_s"]), _ms(took["cpu_s"]))
-    screen.print(rows)
+    return rows
+
+
+def _statements(document: dict[str, Any]) -> Table:
+    figures = ("Calls", "ms", "Rows", "Blocks read", "WAL kB")
+    title = "PostgreSQL's time by statement, per 1,000 commands"
+    rows = table("Statement", *figures, right=figures, title=title)
+    for used in document["statements_per_1000"][:_STATEMENTS_SHOWN]:
+        rows.add_row(
+            used["name"],
+            f"{used['calls']:.2f}",
+            _ms(used["seconds"]),
+            f"{used['rows']:,.0f}",
+            f"{used['blocks_read']:,.1f}",
+            f"{used['wal_bytes'] / 1000:,.1f}",
+        )
+    return rows
+
+
+def _grown_statements(before: dict[str, Any], grown: dict[str, Any]) -> Table:
+    figures = ("Before: ms", "Blocks read", "Grown: ms", "Blocks read ")
+    title = "PostgreSQL's time by statement, before and after growth, per 1,000 commands"
+    rows = table("Statement", *figures, right=figures, title=title)
+    earlier = {used["name"]: used for used in before["statements_per_1000"]}
+    for used in grown["statements_per_1000"][:_STATEMENTS_SHOWN]:
+        cells = []
+        for each in (earlier.get(used["name"]), used):
+            cells += (
+                ["", ""] if each is None else [_ms(each["seconds"]), f"{each['blocks_read']:,.1f}"]
+            )
+        rows.add_row(used["name"], *cells)
+    return rows
+
+
+def _storage(title: str, storages: Mapping[str, dict[str, Any]]) -> Table:
+    """Sizes, and bytes by which a command grew each, side by side; small ones are left out."""
+    figures = [f"{label}{figure}" for label in storages for figure in ("MiB", "bytes a command")]
+    rows = table("Table or index", *figures, right=figures, title=title)
+    relations = [storage["relations"] for storage in storages.values()]
+    for sides in zip(*relations, strict=True):
+        if not any(round(side["bytes_per_command"]) or side["bytes"] > _MIB for side in sides):
+            continue
+        name = sides[0]["table"] if sides[0]["index"] is None else f"  {sides[0]['index']}"
+        cells = [(f"{s['bytes'] / _MIB:,.1f}", f"{s['bytes_per_command']:,.0f}") for s in sides]
+        rows.add_row(name, *(cell for pair in cells for cell in pair))
+    for name, key in (
+        ("write-ahead log", "wal_bytes_per_command"),
+        ("… whole pages in it", "page_images_per_command"),
+    ):
+        figure = ",.0f" if key == "wal_bytes_per_command" else ",.2f"
+        each = (("", format(storage[key], figure)) for storage in storages.values())
+        rows.add_row(name, *(cell for pair in each for cell in pair))
+    return rows
 
 
 def _headlines(document: dict[str, Any]) -> Any:
@@ -99,6 +158,14 @@ def _headlines(document: dict[str, Any]) -> Any:
             else ("request to completed, each fulfilled at once")
         )
         rows.add_row("orders", _per_s(orders["per_s"]), told)
+    for shared in document["workers"]:
+        rows.add_row(
+            f"{shared['workers']} workers" if shared["workers"] > 1 else "1 worker",
+            _per_s(shared["per_s"]),
+            f"{_share(shared['ratio'])}; {_each(shared['rounds'])}",
+        )
+    for row in _growth(document["growth"]):
+        rows.add_row(*row)
     rows.add_row("taken by others", *_taken_by_others(document))
     at = f"at {latency['rate_per_s']}/s for {latency['seconds']} s"
     rows.add_row("latency p50", f"{latency['p50_ms']:.1f} ms", at)
@@ -109,16 +176,23 @@ def _headlines(document: dict[str, Any]) -> Any:
     return rows
 
 
-def _latency(latency: Latency) -> dict[str, Any]:
-    return {
-        "rate_per_s": latency.rate_per_s,
-        "seconds": latency.seconds,
-        "count": len(latency.sorted_s),
-        "p50_ms": latency.percentile_ms(0.50),
-        "p99_ms": latency.percentile_ms(0.99),
-        "max_ms": latency.percentile_ms(1.0),
-        "generator_late_ms_max": latency.late_s_max * 1000,
-    }
+def _growth(growth: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    if growth is None:
+        return
+    told = f"{growth['preload_per_s']:,.0f} transactions/s, in {growth['preload_s']:,.0f} s"
+    grown_by = f"{growth['transactions']:,} transactions, {growth['clients']:,} clients"
+    yield "preload", grown_by, told
+    for told, key in (
+        ("before growth", "before"),
+        ("grown, the same clients", "grown_same_clients"),
+        ("grown, all clients", "grown"),
+    ):
+        took = growth[key]["checkpoint_s"]
+        spans = "spans no checkpoint" if took is None else f"spans a checkpoint of {took:.1f} s"
+        rows = growth[key]["storage"]["transactions"]
+        yield told, _per_s(growth[key]["per_s"]), f"{rows:,} transactions; {spans}"
+    each = f"of the same clients {_share(growth['ratio_same_clients'])}"
+    yield "… to the rate before", _share(growth["ratio"]), each
 
 
 def _steps(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -128,60 +202,12 @@ def _steps(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from (("baseline", step) for step in document["baseline_ladder"])
 
 
-def _other(figures: Figures, load: str) -> dict[str, Any] | None:
-    """Another load's rounds, and how many times the plain rate of the same run theirs is."""
-    ours, theirs = figures.ours, figures.others.get(load)
-    if theirs is None:
-        return None
-    return {
-        "per_s": rate(theirs),
-        "rounds": [_round(r) for r in theirs],
-        "ratio": ratio(rate(theirs), rate(ours)),
-        "ratios": [ratio(a.per_s, b.per_s) for a, b in zip(theirs, ours, strict=True)],
-        "cpu_s_per_1000": cpu_s_per_1000(theirs),
-        "stages_per_1000": _stages(theirs),
-    }
-
-
 def _others(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The other loads that were measured, each with what it is."""
     hot = [(told, document["hot"][load.removeprefix("hot-")]) for load, told in HOT.items()]
     return [
         (told, other) for told, other in [("mix of all types", document["mixed"]), *hot] if other
     ]
-
-
-def _baseline(figures: Figures) -> dict[str, Any]:
-    ours, theirs = figures.ours, figures.baseline
-    pairs = zip(ours, theirs, strict=True)
-    return {
-        "per_s": rate(theirs),
-        "rounds": [_round(r) for r in theirs],
-        "ratio": ratio(rate(ours), rate(theirs)),
-        "ratios": [ratio(a.per_s, b.per_s) for a, b in pairs],
-        "cpu_s_per_1000": cpu_s_per_1000(theirs),
-    }
-
-
-def _orders(delay_ms: int, r: Round) -> dict[str, Any]:
-    return {"fulfillment_ms": delay_ms, **_round(r), "cpu_s_per_1000": cpu_s_per_1000([r])}
-
-
-def _round(r: Round) -> dict[str, Any]:
-    return {
-        "count": r.count,
-        "seconds": r.seconds,
-        "per_s": r.per_s,
-        "cores_of_others": r.cores_of_others,
-    }
-
-
-def _cpu(figures: Figures) -> dict[str, float]:
-    return {**cpu_s_per_1000(figures.ours), LOAD: figures.load_cpu_s_per_1000}
-
-
-def _stages(rounds: Sequence[Round]) -> dict[str, dict[str, float]]:
-    return {name: took._asdict() for name, took in stages_per_1000(rounds).items()}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -12,8 +12,10 @@ from ops.bench.cpu import Meter
 from ops.bench.crew import Crew
 from ops.bench.figure import Figures
 from ops.bench.ground import ground
-from ops.bench.measure import Measurement, Plan
+from ops.bench.measure import Measurement
+from ops.bench.plan import Plan
 from ops.bench.progress import progress
+from ops.bench.statement import Statements
 from ops.cli.place import Place
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -26,14 +28,16 @@ def run_bench(place: Place, plan: Plan) -> tuple[dict[str, Any], Figures]:
     processes end too; after SIGKILL database and topics stay. Raises BenchError, psycopg.Error,
     KafkaException.
     """
-    with _sigterm_as_exit(), ground(place, plan.clients, baseline=plan.baseline) as made:
+    with _sigterm_as_exit(), ground(place, plan) as made:
         found = conditions(made, plan)
-        meter = Meter(made)
-        try:
-            with Crew(made.environ) as crew, progress() as shown:
-                return found, Measurement(plan, made, crew, meter, shown).run()
-        finally:
-            meter.close()
+        with (
+            Meter(made) as meter,
+            made.connect() as session,
+            Crew(made.environ) as crew,
+            progress() as shown,
+        ):
+            statements = Statements(session)
+            return found, Measurement(plan, made, crew, meter, shown, statements).run()
 
 
 @contextmanager

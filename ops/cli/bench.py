@@ -1,12 +1,14 @@
 """`wallet bench`: how fast this is, here."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
+from ops.bench.document import as_document
 from ops.bench.load import HOT, MIXED
-from ops.bench.measure import Plan
-from ops.bench.report import as_document, show
+from ops.bench.plan import Plan
+from ops.bench.report import show
 from ops.bench.run import run_bench
 from ops.cli import place
 from ops.cli.failure import UsageError
@@ -20,7 +22,9 @@ _EPILOG = examples(
     "wallet bench --hot --no-baseline",
     "wallet bench --ladder",
     "wallet bench --orders 10000 --no-baseline",
-    "wallet bench --workers 2 --json | jq .rate.per_s",
+    "wallet bench --workers 1,2,4 --no-baseline",
+    "wallet bench --preload 10000000 --no-baseline",
+    "wallet bench --json | jq .rate.per_s",
 )
 
 # What is measured beside the plain rate.
@@ -43,6 +47,32 @@ Ladder = Annotated[
     typer.Option(
         "--ladder/--no-ladder",
         help="Measure the latency at rising rates, to saturation, too; takes some minutes.",
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="COUNT[,COUNT…]",
+        help="Worker processes, the baseline's too; 1,2,4 measures the rate with each in turns, "
+        "and the rest with the first.",
+    ),
+]
+Preload = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="COUNT",
+        help="Load so many transactions and measure the rate before and after, across a checkpoint "
+        "each; 10,000,000 take some minutes and 5 GB of disk. 0: no such rounds.",
+    ),
+]
+PreloadClients = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        metavar="COUNT",
+        help="How many more clients those transactions are of; without it a tenth as many.",
+        show_default=False,
     ),
 ]
 
@@ -70,9 +100,7 @@ def _bench(
     latency_seconds: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="How long the latency is measured.")
     ] = 20,
-    workers: Annotated[
-        int, typer.Option(min=1, metavar="COUNT", help="Worker processes, the baseline's too.")
-    ] = 1,
+    workers: Workers = "1",
     baseline: Annotated[
         bool,
         typer.Option(
@@ -92,6 +120,8 @@ def _bench(
             "completed; 0: no such rounds.",
         ),
     ] = 0,
+    preload: Preload = 0,
+    preload_clients: PreloadClients = None,
     as_json: Json = False,
 ) -> None:
     """Measure from published to readable: the sustained rate, the latency, and where time goes.
@@ -99,17 +129,18 @@ def _bench(
     It makes a database and topics of its own and deletes them. Takes a minute or two; what else
     runs meanwhile makes the figures worse. Exit 1 if the books do not hold.
     """
-    found = place.both()
-    if workers > found.settings.partitions:
-        raise UsageError(f"{workers} workers can't share {found.settings.partitions} partitions")
     others = [*([MIXED] if mixed else []), *(HOT if hot else [])]
-    if others and seconds is not None:
-        option = "--mixed" if mixed else "--hot"
-        raise UsageError(f"{option} needs whole rounds, which --seconds ends early: leave out one")
     plan = Plan(
-        commands, clients, seconds, latency_rate, latency_seconds, workers, baseline, others,
-        orders, ladder,
+        commands, clients, seconds, latency_rate, latency_seconds, _counts(workers), baseline,
+        others, orders, ladder, preload, _preload_clients(preload, preload_clients),
     )  # fmt: skip
+    if seconds is not None:
+        _check_whole({"--mixed": mixed, "--hot": hot, "--preload": preload > 0,
+                      "--workers with several counts": len(plan.workers) > 1})  # fmt: skip
+    found = place.both()
+    most, partitions = max(plan.workers), found.settings.partitions
+    if most > partitions:
+        raise UsageError(f"{most} workers can't share {partitions} partitions")
     conditions, figures = run_bench(found, plan)
     if as_json:
         print_json(as_document(conditions, figures))
@@ -117,6 +148,33 @@ def _bench(
         show(conditions, figures, console())
     if not figures.books_hold:
         raise typer.Exit(1)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """`1,2,4` as numbers. Raises UsageError."""
+    words = [word.strip() for word in text.split(",")]
+    counts = tuple(int(word) for word in words if word.isascii() and word.isdigit())
+    if len(counts) < len(words) or 0 in counts or len(set(counts)) < len(counts):
+        raise UsageError(f"--workers takes a number from 1 on, or several like 1,2,4; not {text}")
+    return counts
+
+
+def _preload_clients(preload: int, given: int | None) -> int:
+    """How many clients more, 0 where nothing is loaded. Raises UsageError."""
+    clients = max(2, preload // 10) if given is None else given
+    if preload == 0 and given is None:
+        return 0
+    if preload < clients:
+        raise UsageError(
+            f"--preload {preload} is too few for {clients} clients: each needs a transaction"
+        )
+    return clients
+
+
+def _check_whole(asked: Mapping[str, bool]) -> None:
+    """Raise UsageError if something was asked for that needs whole rounds."""
+    for option in (option for option, is_asked in asked.items() if is_asked):
+        raise UsageError(f"{option} needs whole rounds, which --seconds ends early: leave out one")
 
 
 application = single(_bench, _EPILOG, "bench")

@@ -18,7 +18,7 @@ from rich.console import Console
 from ops.bench.cpu import OTHERS, used_between
 from ops.bench.figure import Figures, Latency, Round, StageTime, rate, ratio
 from ops.bench.load import HOT, commands, mix, mix_all
-from ops.bench.measure import Plan
+from ops.bench.plan import Plan
 from ops.bench.report import show
 from ops.bench.worker import STAGES
 from ops.stack import StackAddress
@@ -70,7 +70,7 @@ def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
 def test_the_baseline_is_measured_in_turns(
     servers: Shell, stack: StackAddress, admin_client: AdminClient
 ) -> None:
-    document = servers.json(*SMALL, "--workers", "2")
+    document = servers.json(*SMALL, "--workers", "2,1")
     baseline = document["baseline"]
     assert (
         len(document["rate"]["rounds"]) == len(baseline["rounds"]) == len(baseline["ratios"]) == 2
@@ -78,7 +78,23 @@ def test_the_baseline_is_measured_in_turns(
     assert document["conditions"]["baseline_commands"] == 200
     assert baseline["per_s"] > 0
     assert document["mixed"] is None
+    assert document["conditions"]["group_protocol"] == "consumer"
+    assert [shared["workers"] for shared in document["workers"]] == [2, 1]
+    assert {len(shared["rounds"]) for shared in document["workers"]} == {2}
     _assert_nothing_is_left(stack, admin_client)
+
+
+@pytest.mark.long
+def test_growth_is_measured_in_one_run(servers: Shell) -> None:
+    document = servers.json(*SMALL, "--no-baseline", "--preload", "3000")
+    growth = document["growth"]
+    assert (growth["transactions"], growth["clients"]) == (3_000, 300)
+    transactions = [growth[when]["storage"]["transactions"] for when in ("before", "grown")]
+    assert transactions[1] - transactions[0] == 3_000 + 2 * 500
+    assert growth["grown"]["storage"]["wal_bytes_per_command"] > 0
+    names = [used["name"] for used in growth["grown"]["statements_per_1000"]]
+    assert "batch.copy_transactions" in names
+    assert document["books_hold"] is True
 
 
 def test_a_person_reads_tables() -> None:
@@ -87,12 +103,12 @@ def test_a_person_reads_tables() -> None:
     mixed = Round(800, 0.1, {}, 800, ours.stages)
     theirs = Round(100, 0.2, {})
     figures = Figures(
-        ours=[ours], others={"mixed": [mixed]}, baseline=[theirs], orders=[],
+        ours=[ours], shared={}, others={"mixed": [mixed]}, baseline=[theirs], orders=[],
         load_cpu_s_per_1000=0.01, latency=latency, ladder=[Latency(5_000, 1, [0.0314], 0.0)],
-        baseline_ladder=[], left_out=["the broker: away"], books_hold=True,
+        baseline_ladder=[], growth=None, left_out=["the broker: away"], books_hold=True,
     )  # fmt: skip
     screen = Console(record=True, width=100, file=io.StringIO())
-    show({"cores": 2, "postgres": {"fsync": "on"}}, figures, screen)
+    show({"cores": 2, "workers": [1], "postgres": {"fsync": "on"}}, figures, screen)
     said = screen.export_text()
     for words in ("10,000/s", "8,000/s", "0.80×", "500/s", "20.0×", "9.0 ms", "postgres fsync"):
         assert words in said
@@ -207,7 +223,7 @@ def test_the_baseline_has_fewer_commands_but_never_too_few() -> None:
 
 
 def _plan(count: int) -> Plan:
-    return Plan(count, 10, None, 100, 1, 1, baseline=True)
+    return Plan(count, 10, None, 100, 1, (1,), baseline=True)
 
 
 def _assert_nothing_is_left(stack: StackAddress, admin_client: AdminClient) -> None:
