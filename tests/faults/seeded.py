@@ -23,9 +23,9 @@ from consumers.answer import Answerer
 from consumers.batch import Ledger
 from ledger import fulfillment, journal, outbox, position
 from ledger.book import Book, Job, Transaction
-from ledger.journal import OutboxRow
 from ledger.order import Settlement
 from ledger.outbox import Outbox
+from ledger.parcel import OutboxRecord
 from producers.relay import Relay
 from schemas.topic import Topics
 
@@ -85,9 +85,9 @@ def position_in_the_transaction() -> None:
 
 def outbox_in_the_transaction() -> None:
     """The batch is committed, then what it has to tell is written."""
-    good, untold = Ledger.commit, list[OutboxRow]()
+    good, untold = Ledger.commit, list[OutboxRecord]()
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRow]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
         journal.write(ledger.connection, book, [])
         untold[:] = rows
 
@@ -102,7 +102,7 @@ def outbox_in_the_transaction() -> None:
 def outbox_order() -> None:
     """A batch's rows take their ids in another order than they were decided in."""
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRow]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
         journal.write(ledger.connection, book, rows[::-1])
 
     _replace(Ledger, "write", write)
@@ -156,7 +156,7 @@ def letters_bytes() -> None:
     """A dead letter's value is repaired on its way."""
     good = Answerer.bury
 
-    def bury(answerer: Answerer, *arguments: Any) -> OutboxRow:
+    def bury(answerer: Answerer, *arguments: Any) -> OutboxRecord:
         row = good(answerer, *arguments)
         return row._replace(value=(row.value or b"") + b"}")
 
@@ -166,7 +166,7 @@ def letters_bytes() -> None:
 def recipients_balance() -> None:
     """A transfer's recipient gets no balance record."""
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRow]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
         told = [r._replace(moved=r.moved and "received" not in r.event_type) for r in rows]
         journal.write(ledger.connection, book, told)
 
@@ -232,7 +232,7 @@ def kafka_fence() -> None:
 def _delete_quietly(relay: Relay, batch: outbox.Batch) -> None:
     held: Outbox | None = relay._outbox
     if held is not None:
-        held.delete([row[0] for row in batch.rows])
+        held.delete(batch.ids)
 
 
 def _replace(holder: Any, name: str, value: Any) -> None:
