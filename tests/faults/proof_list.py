@@ -84,6 +84,16 @@ LISTED = (
         (_shown("test_clock", "test_a_step_of_the_processes_clocks_changes_nothing"),),
     ),
     Listed(
+        "the clock of PostgreSQL's server stepped by an hour, forth and back",
+        tests=(
+            _shown(
+                "test_server_clock",
+                "test_an_hour_ahead_and_back_loses_and_doubles_nothing_and_nobody_waits_for_it",
+            ),
+        ),
+        note="not in the schedule: the checker tells by that clock which holds have expired",
+    ),
+    Listed(
         "upstream duplicates and resends",
         tests=(
             _shown("test_upstream", "test_aborted_resent_and_doubled_records_move_money_once"),

@@ -126,16 +126,13 @@ class Record:
     def _listed(self) -> str:
         if self.is_counted:
             return ""
-        rows = [
-            (
-                listed.fault,
-                sum(self.done[kind] for kind in listed.kinds) if listed.kinds else "–",
-                "<br>".join(
-                    [*(f"`{test}`" for test in listed.tests), *filter(None, [listed.note])]
-                ),
-            )
-            for listed in LISTED
-        ]
+        rows = []
+        for fault, kinds, tests, note in LISTED:
+            shown = ["this run's schedule"] if kinds else []
+            shown += [f"`{test}`" for test in tests]
+            shown += [note] if note else []
+            times = sum(self.done[kind] for kind in kinds) if kinds else "–"
+            rows.append((fault, times, "<br>".join(shown)))
         return f"{_LISTED}\n\n{_markdown(('fault', 'times', 'shown by'), rows)}"
 
     def _growth(self, plot: str | None) -> str:
