@@ -91,7 +91,6 @@ LISTED = (
                 "test_an_hour_ahead_and_back_loses_and_doubles_nothing_and_nobody_waits_for_it",
             ),
         ),
-        note="not in the schedule: the checker tells by that clock which holds have expired",
     ),
     Listed(
         "upstream duplicates and resends",
