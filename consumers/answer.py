@@ -10,10 +10,10 @@ import orjson
 from ledger.book import Hold, Transaction
 from ledger.command import Command
 from ledger.currency import Currencies
-from ledger.journal import OutboxRow
 from ledger.money import format_amount
 from ledger.order_state import OrderState, unpack_state
 from ledger.outcome import Decision, WalletState
+from ledger.parcel import OutboxRecord
 from ledger.posting import PEER
 from schemas.header import DeadLetter, dead_letter_headers, pack_headers, trace_headers
 from schemas.moment import format_moment
@@ -25,13 +25,13 @@ InputHeaders = Sequence[tuple[str, bytes | None]] | None
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Makes the outbox rows of a batch; `now` is the moment at which the batch was decided."""
+    """Makes the outbox records of a batch; `now` is the moment at which the batch was decided."""
 
     currencies: Currencies
     now: datetime
 
-    def answer(self, kind: str, decision: Decision, headers: InputHeaders) -> list[OutboxRow]:
-        """The rows that tell of one decision, its own answer first. `kind` is the input's topic
+    def answer(self, kind: str, decision: Decision, headers: InputHeaders) -> list[OutboxRecord]:
+        """The records that tell of one decision, its own answer first. `kind` is the input's topic
         without the prefix, `headers` the input's.
         """
         command = decision.command
@@ -49,31 +49,31 @@ class Answerer:
         )
         correlation_id = command.correlation_id
         rows = [
-            OutboxRow(
+            OutboxRecord(
                 topic, None, command.client_id.encode(), orjson.dumps(value), event_id, ce_type,
-                correlation_id, None, packed, moved, self.now,
+                correlation_id, None, packed, moved,
             )
         ]  # fmt: skip
         if transaction is not None and decision.peer_held is not None:
             value = self._seen_by_peer(transaction, decision.peer_held)
             event = value["type"]
             rows.append(
-                OutboxRow(
+                OutboxRecord(
                     WALLET_RESULT, None, str(transaction.counterparty).encode(),
                     orjson.dumps(value), f"{event_id}/{event}",
                     f"wallet.{event.replace('_', '.')}.v1",
-                    correlation_id, event_id, packed, True, self.now,
+                    correlation_id, event_id, packed, True,
                 )
             )  # fmt: skip
         return rows
 
-    def tell_expiry(self, hold: Hold, transaction: Transaction) -> OutboxRow:
-        """The row that tells of a hold whose time was over: it answers no input."""
+    def tell_expiry(self, hold: Hold, transaction: Transaction) -> OutboxRecord:
+        """The record that tells of a hold whose time was over: it answers no input."""
         value = self._kept(transaction) | {"source": None}
-        return OutboxRow(
+        return OutboxRecord(
             WALLET_RESULT, None, hold.client_id.encode(), orjson.dumps(value),
             f"{hold.client_id}/{hold.hold_id}/expired", "wallet.hold.released.v1",
-            hold.correlation_id or hold.command_id, hold.event_id, None, True, self.now,
+            hold.correlation_id or hold.command_id, hold.event_id, None, True,
         )  # fmt: skip
 
     def bury(
@@ -83,13 +83,13 @@ class Answerer:
         key: bytes | None,
         value: bytes | None,
         headers: InputHeaders,
-    ) -> OutboxRow:
+    ) -> OutboxRecord:
         """The dead letter of a record nobody could answer: its bytes as they came, and why."""
         packed = pack_headers(dead_letter_headers(letter, headers))
         event_id = f"{letter.topic}/{letter.partition}/{letter.offset}"
-        return OutboxRow(
+        return OutboxRecord(
             f"{kind}-dlt", letter.partition, key, value, event_id, "wallet.dead_letter.v1",
-            None, None, packed, False, self.now,
+            None, None, packed, False,
         )  # fmt: skip
 
     def _wallet_result(self, decision: Decision) -> tuple[str, dict[str, Any]]:

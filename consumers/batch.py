@@ -15,7 +15,8 @@ from ledger.book import Book, rest_id
 from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.decision import QUERIES, decide
-from ledger.journal import Need, OutboxRow
+from ledger.journal import Need
+from ledger.parcel import OutboxRecord
 from ledger.position import Move, Position
 from ledger.question import page_before, page_count
 from ledger.rule import Rules
@@ -143,11 +144,11 @@ class Ledger:
         """
         return journal.load(self.connection, needed(items, self.rules, wary=wary))
 
-    def decide(self, items: Sequence[Item], book: Book) -> tuple[list[OutboxRow], Tallies]:
+    def decide(self, items: Sequence[Item], book: Book) -> tuple[list[OutboxRecord], Tallies]:
         """Decide the records one after another on the book; no I/O."""
         answerer = Answerer(self.currencies, book.now)
         rules = replace(self.rules, currencies=self.currencies)
-        outbox: list[OutboxRow] = []
+        outbox: list[OutboxRecord] = []
         tallies: Tallies = {}
         for item in items:
             tally = tallies.get((item.topic, item.partition))
@@ -163,7 +164,7 @@ class Ledger:
         book: Book,
         rules: Rules,
         answerer: Answerer,
-        outbox: list[OutboxRow],
+        outbox: list[OutboxRecord],
         tally: Tally,
     ) -> None:
         content = item.content
@@ -186,7 +187,7 @@ class Ledger:
         else:
             tally.results += 1
 
-    def write(self, book: Book, outbox: Sequence[OutboxRow]) -> None:
+    def write(self, book: Book, outbox: Sequence[OutboxRecord]) -> None:
         """Write the book's changes, the journal and the outbox."""
         journal.write(self.connection, book, outbox)
 

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from psycopg import Connection, Cursor, errors
 
 from ledger.book import Book, Client, Hold, Job, Order, PageKey, Transaction, Wallet
+from ledger.parcel import OutboxRecord, pack
 from ledger.posting import AVAILABLE, ESCROW, HELD, REFUNDABLE_ORDER
 from ledger.rate import Bucket
 from ledger.statement import statements
@@ -24,31 +25,8 @@ _TRANSACTION_TYPES = (
     "int8", "text", "text", "text", "text", "text", "int4",
     "int8", "timestamptz", "timestamptz",
 )
-_OUTBOX_TYPES = (
-    "text", "int4", "bytea", "bytea", "text", "text", "text", "text", "bytea", "bool",
-    "timestamptz",
-)
+_OUTBOX_TYPES = ("int2", "int4", "bytea", "timestamptz")
 # fmt: on
-
-
-class OutboxRow(NamedTuple):
-    """A record to publish, as the table takes it; `topic` is the name without the prefix.
-
-    `partition` is set for dead letters alone, `headers` are packed, `moved` says that a wallet's
-    balance changed by what it tells. Constant and derivable headers are not stored.
-    """
-
-    topic: str
-    partition: int | None
-    key: bytes | None
-    value: bytes | None
-    event_id: str
-    event_type: str
-    correlation_id: str | None
-    causation_id: str | None
-    headers: bytes | None
-    moved: bool
-    created_at: Any
 
 
 @dataclass(slots=True)
@@ -124,7 +102,7 @@ def due_holds(connection: Connection, count_max: int) -> list[tuple[str, str, st
     return [(row[0], row[1], row[2]) for row in _call(connection, "due_holds", count_max)]
 
 
-def write(connection: Connection, book: Book, outbox: Sequence[OutboxRow]) -> None:
+def write(connection: Connection, book: Book, outbox: Sequence[OutboxRecord]) -> None:
     """Write the book's changes and the outbox inside the transaction that `load` began."""
     clients = sorted(_changed_clients(book), key=lambda client: client.client_id)
     wallets = [w for mine in book.wallets.values() for w in mine.values() if w.changed]
@@ -135,9 +113,10 @@ def write(connection: Connection, book: Book, outbox: Sequence[OutboxRow]) -> No
         _write_holds(connection, book)
         _write_orders(connection, book)
         _write_buckets(connection, book)
+    parcels = [(*parcel, book.now) for parcel in pack(outbox)]
     with connection.cursor() as cursor:
         _copy(cursor, "copy_transactions", _TRANSACTION_TYPES, book.journal)
-        _copy(cursor, "copy_outbox", _OUTBOX_TYPES, outbox)
+        _copy(cursor, "copy_outbox", _OUTBOX_TYPES, parcels)
 
 
 def _add_accounts(book: Book, rows: Iterable[Sequence[Any]]) -> None:
@@ -320,7 +299,7 @@ def _write(
 def _copy(
     cursor: Cursor[Any], statement: str, types: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    """COPY in binary: both rows of a command in 20 us, where INSERT from unnest took 130."""
+    """COPY in binary: a fifth of the time of an INSERT from unnest."""
     if not rows:
         return
     with cursor.copy(_SQL[statement]) as copy:

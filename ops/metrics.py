@@ -100,7 +100,7 @@ OUTBOX_PENDING: Final = Figure(
     "gauge",
     (),
     "relay",
-    "Rows that are to be published, counted up to a million.",
+    "Records that are to be published, counted in the first 100,000 rows of the outbox.",
 )
 OUTBOX_OLDEST: Final = Figure(
     "wallet_outbox_oldest_seconds",
@@ -114,7 +114,7 @@ PUBLISHED: Final = Figure(
     "counter",
     (),
     "relay",
-    "Outbox rows that readers can see.",
+    "Results and dead letters that readers can see.",
 )
 TRANSACTION_DURATION: Final = Figure(
     "wallet_relay_transaction_seconds",

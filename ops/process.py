@@ -1,5 +1,6 @@
 """A process of ours: its signals, its end with its parent, and processes that run others."""
 
+import gc
 import os
 import queue
 import signal
@@ -15,6 +16,9 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Python looks for cycles after every 700 new objects. A batch makes a hundred times as many, all of
+# them alive until it is done and none in a cycle: looking took 7 % of all our processes' time.
+_GC_OBJECTS = 100_000
 # A process that its parent has left behind gets as long to finish its batch.
 _ORPHAN_TIMEOUT_S = 20.0
 
@@ -23,9 +27,11 @@ def run_until_signalled(work: Callable[[threading.Event], None], *, bound: bool 
     """Run `work` until it returns; SIGTERM and SIGINT set the event that it is given.
 
     A second signal ends the process at once, with that signal. `bound` ends it, in the same way
-    as a signal, when its standard input closes: when its parent is gone, however that ended.
-    Raises what `work` raises. Call it in the main thread.
+    as a signal, when its standard input closes: when its parent is gone, however that ended. Cycles
+    are looked for more rarely from here on. Raises what `work` raises. Call it in the main thread.
     """
+    gc.freeze()
+    gc.set_threshold(_GC_OBJECTS)
     stop = threading.Event()
     done = threading.Event()
     errors: list[BaseException] = []

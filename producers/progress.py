@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import time
 from binascii import crc32
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,15 +31,17 @@ class ProgressError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The rows of one relay transaction: ascending ids, and the hash of each one's `ce_id`."""
+    """The rows of one relay transaction: ascending ids, and the hash of each one's `ce_id`s."""
 
     ids: tuple[int, ...]
     hashes: tuple[int, ...]
 
 
-def event_hash(event_id: bytes) -> int:
-    """The short hash of a `ce_id`: two that differ within four bytes in a row never share it."""
-    return crc32(event_id)
+def event_hash(event_ids: Iterable[str]) -> int:
+    """The short hash of a row's `ce_id`s, in order. Two rows of which one differs within four bytes
+    in a row never share it.
+    """
+    return crc32("\n".join(event_ids).encode())
 
 
 def encode_progress(ids: Sequence[int], hashes: Sequence[int]) -> bytes:

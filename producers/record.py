@@ -1,4 +1,4 @@
-"""What the relay sends: an outbox row as a Kafka record, and a client's newest balances."""
+"""What the relay sends: a record of the outbox as Kafka's, and a client's newest balances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import orjson
 
 from ledger.currency import Currencies
 from ledger.money import format_amount
-from ledger.outbox import AccountRow, PendingRow
+from ledger.outbox import AccountRow
+from ledger.parcel import OutboxRecord
 from ledger.posting import AVAILABLE, HELD
 from schemas.header import event_headers, unpack_headers
 from schemas.moment import format_moment
@@ -39,25 +40,12 @@ def real_names(topics: Topics) -> dict[str, str]:
     return {name: topics.real(name) for name in TOPICS}
 
 
-def row_record(row: PendingRow, names: Mapping[str, str]) -> Record:
-    """The record of one outbox row; `names` are `real_names`.
+def outbox_record(record: OutboxRecord, at: datetime, names: Mapping[str, str]) -> Record:
+    """What is sent for a record of the outbox that was decided `at`; `names` are `real_names`.
 
-    A row with a partition is a dead letter: it bears the packed headers and no others.
+    One with a partition is a dead letter: it bears the packed headers and no others.
     """
-    (
-        _,
-        topic,
-        partition,
-        key,
-        value,
-        event_id,
-        event_type,
-        correlation,
-        causation,
-        packed,
-        _,
-        at,
-    ) = row
+    topic, partition, key, value, event_id, event_type, correlation, causation, packed, _ = record
     further: Any = unpack_headers(packed) if packed else []
     if partition is not None:
         return Record(names[topic], value, key, partition, further)

@@ -9,7 +9,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ledger.outbox import PendingRow
+from ledger.outbox import PendingRow, event_ids
+from ledger.parcel import OutboxRecord
 from producers.failure import (
     NotReadyError,
     RelayStoppedError,
@@ -19,7 +20,7 @@ from producers.failure import (
     remedy,
 )
 from producers.progress import encode_progress, event_hash
-from producers.record import Record, real_names, row_record
+from producers.record import Record, outbox_record, real_names
 from schemas.settings import Settings
 from schemas.topic import INPUTS, WALLET_RELAY_PROGRESS, Topics
 
@@ -42,7 +43,7 @@ _SETTINGS: dict[str, str | int | float | bool] = {
     "retry.backoff.ms": 1,
     "retry.backoff.max.ms": 5,
     "message.max.bytes": 5 * 1024 * 1024 + 64 * 1024,  # the broker's limit decides, not ours
-    "queue.buffering.max.messages": 100_000,  # a transaction has at most 20,001
+    "queue.buffering.max.messages": 100_000,  # a transaction has at most 80,001
     "queue.buffering.max.kbytes": 1_048_576,
     "allow.auto.create.topics": False,  # `wallet topics apply` makes them, with their settings
     "socket.nagle.disable": True,
@@ -90,8 +91,9 @@ class Sender:
         """Begin a transaction and send the rows, the further records, then the progress record.
 
         It is left open. Success promises no delivery: what can't be delivered fails the commit,
-        where it has no name. `singly` waits for each row, so that the one at fault can be named.
-        Raises RelayStoppedError for a row that can't pass; nothing of the transaction remains then.
+        where it has no name. `singly` waits for each record, so that the one at fault can be
+        named. Raises RelayStoppedError for one that can't pass; nothing of the transaction remains
+        then.
         """
         self._producer.begin_transaction()
         if singly:
@@ -101,7 +103,8 @@ class Sender:
         produce = self._producer.produce
         for topic, value, key, partition, headers in further:
             produce(topic, value, key, partition, headers=headers)
-        value = encode_progress([r[0] for r in rows], [event_hash(r[5].encode()) for r in rows])
+        hashes = [event_hash(event_ids(row.records)) for row in rows]
+        value = encode_progress([row.id for row in rows], hashes)
         produce(self._names[WALLET_RELAY_PROGRESS], value, str(self._part).encode(), self._part)
 
     def commit(self) -> None:
@@ -132,13 +135,14 @@ class Sender:
     def _send_at_once(self, rows: Sequence[PendingRow]) -> None:
         # The hot loop: no callback for each record.
         names, produce = self._names, self._producer.produce
-        for row in rows:
-            topic, value, key, partition, headers = row_record(row, names)
-            try:
-                produce(topic, value, key, partition, headers=headers)
-            except KafkaException as error:
-                self._refuse(row, kafka_error(error))
-                raise
+        for row_id, records, at in rows:
+            for record in records:
+                topic, value, key, partition, headers = outbox_record(record, at, names)
+                try:
+                    produce(topic, value, key, partition, headers=headers)
+                except KafkaException as error:
+                    self._refuse(row_id, record, kafka_error(error))
+                    raise
 
     def _send_singly(self, rows: Sequence[PendingRow]) -> None:
         failures: list[KafkaError] = []
@@ -147,38 +151,39 @@ class Sender:
             if error is not None:
                 failures.append(error)
 
-        for row in rows:
-            topic, value, key, partition, headers = row_record(row, self._names)
-            try:
-                self._producer.produce(
-                    topic, value, key, partition, headers=headers, on_delivery=delivered
-                )
-            except KafkaException as error:
-                self._refuse(row, kafka_error(error))
-                raise
-            self._producer.flush(_AGAIN_MAX_S)
-            for failure in failures:
-                self._refuse(row, failure)
+        produce = self._producer.produce
+        for row_id, records, at in rows:
+            for record in records:
+                topic, value, key, partition, headers = outbox_record(record, at, self._names)
+                try:
+                    produce(topic, value, key, partition, headers=headers, on_delivery=delivered)
+                except KafkaException as error:
+                    self._refuse(row_id, record, kafka_error(error))
+                    raise
+                self._producer.flush(_AGAIN_MAX_S)
+                for failure in failures:
+                    self._refuse(row_id, record, failure)
 
-    def _refuse(self, row: PendingRow, error: KafkaError) -> None:
-        """Raise RelayStoppedError if the row is at fault, with the transaction ended before."""
-        if not is_impassable(error) or self._is_there_by_now(row, error):
+    def _refuse(self, row_id: int, record: OutboxRecord, error: KafkaError) -> None:
+        """Raise RelayStoppedError if the record is at fault, with the transaction ended before."""
+        if not is_impassable(error) or self._is_there_by_now(record, error):
             return
         self._producer.abort_transaction(_CALL_TIMEOUT_S)
-        place = self._names[row[1]] + ("" if row[2] is None else f", partition {row[2]}")
+        number = "" if record.partition is None else f", partition {record.partition}"
         raise RelayStoppedError(
-            f"row {row[0]} of the outbox ({row[5]}) can't be published to {place}: {error.str()}. "
+            f"{record.event_id}, in row {row_id} of the outbox, can't be published to "
+            f"{self._names[record.topic]}{number}: {error.str()}. "
             "It stays first in the outbox, and everything behind it waits."
         )
 
-    def _is_there_by_now(self, row: PendingRow, error: KafkaError) -> bool:
-        """Whether the row's partition was added since this producer has learnt of its topic: it
+    def _is_there_by_now(self, record: OutboxRecord, error: KafkaError) -> bool:
+        """Whether the record's partition was added since this producer has learnt of its topic: it
         would know in minutes, a new producer knows at once. Raises KafkaException.
         """
-        partition = row[2]
+        partition = record.partition
         if partition is None or error.code() != KafkaError._UNKNOWN_PARTITION:
             return False
-        real = self._names[row[1]]
+        real = self._names[record.topic]
         known = self._producer.list_topics(real, timeout=_CALL_TIMEOUT_S).topics
         return partition in known[real].partitions
 

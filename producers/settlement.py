@@ -11,10 +11,11 @@ from ledger.book import Book
 from ledger.breaker import Breaker, Pace
 from ledger.currency import Currencies
 from ledger.fulfillment import Call, Noted
-from ledger.journal import Need, OutboxRow
+from ledger.journal import Need
 from ledger.money import format_amount
 from ledger.order import Settlement, settle
 from ledger.order_state import unpack_state
+from ledger.parcel import OutboxRecord
 from ledger.refusal import Refusal
 from producers.caller import Made
 from producers.reply import Outcome
@@ -70,7 +71,7 @@ def settle_all(
     book = journal.load(connection, need)
     failed = [m.job.key for m in made if m.reply and m.reply.outcome is not Outcome.FULFILLED]
     unclear = fulfillment.unclear_orders(connection, failed)
-    outbox, calls = list[OutboxRow](), list[Call]()
+    outbox, calls = list[OutboxRecord](), list[Call]()
     for each in made:
         row = _settle(each, book, currencies, rule, was_unclear=each.job.key in unclear)
         if row is not None and each.call is not None:
@@ -85,7 +86,7 @@ def settle_all(
 
 def _settle(
     made: Made, book: Book, currencies: Currencies, rule: Rule, *, was_unclear: bool
-) -> OutboxRow | None:
+) -> OutboxRecord | None:
     """Decide one order on the book; the record that tells of it, None where the lease was lost."""
     job, reply = made.job, made.reply
     if reply is None:
@@ -108,12 +109,12 @@ def _settle(
             return None
         return format_amount(minor, currencies.scale_of_amounts(currency))
 
-    return OutboxRow(
+    return OutboxRecord(
         ORDER_RESULT, None, job.client_id.encode(),
         orjson.dumps(order_value(event, state, write_amount)),
         later_event_id(job.client_id, job.order_id, str(state.status), order.rounds),
         event_type(event), order.correlation_id, order.event_id, order.headers,
-        transaction.debit_kind is not None, book.now,
+        transaction.debit_kind is not None,
     )  # fmt: skip
 
 

@@ -228,15 +228,16 @@ class Settings(BaseSettings):
         le=10_000,
         description="The most records in one ledger transaction, 1 to 10000.",
     )
-    relay_rows_max: int = Field(
-        4_000,
-        validation_alias="WALLET_RELAY_ROWS_MAX",
+    relay_records_max: int = Field(
+        10_000,
+        validation_alias="WALLET_RELAY_RECORDS_MAX",
         ge=1,
-        le=10_000,
-        description="The most outbox rows in one Kafka transaction, 1 to 10000.",
+        le=40_000,
+        description="The most results and dead letters in one Kafka transaction, 1 to 40000; the "
+        "first row of the outbox, up to 100 of them, is sent in any case.",
     )
     relay_bytes_max: int = Field(
-        4 * 1024 * 1024,
+        16 * 1024 * 1024,
         validation_alias="WALLET_RELAY_BYTES_MAX",
         ge=64 * 1024,
         le=256 * 1024 * 1024,

@@ -1,9 +1,7 @@
 -- How the outbox stands, seen from outside the relay.
 
--- name: by_topic
-SELECT o.topic, count(*), sum(256 + coalesce(octet_length(o.value), 0) + coalesce(octet_length(o.headers), 0))::bigint,
-       min(o.created_at), extract(epoch FROM clock_timestamp() - min(o.created_at))::float8
-FROM outbox AS o GROUP BY o.topic ORDER BY o.topic
+-- name: rows
+SELECT o.records, o.created_at, extract(epoch FROM clock_timestamp() - o.created_at)::float8 FROM outbox AS o
 
 -- name: relays
 -- A part's owner holds its lock; the others of that name stand by. What they do is hidden from another role.
@@ -19,5 +17,5 @@ FROM pg_stat_user_tables AS s WHERE s.relid = 'outbox'::regclass
 
 -- name: figures
 -- For the metrics: counted up to a bound, so that a long backlog is not made worse by looking at it.
-SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT 1000000) AS o),
+SELECT (SELECT coalesce(sum(o.record_count), 0) FROM (SELECT record_count FROM outbox LIMIT 100000) AS o),
        coalesce((SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox ORDER BY id LIMIT 1), 0)::float8

@@ -23,19 +23,18 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
 SELECT pg_current_snapshot()::text;
 
 -- name: read_rows
--- Bounded in rows and bytes; the first row comes however large it is. 256 is what a row's other columns take.
-SELECT id, topic, partition, key, value, event_id, event_type, correlation_id, causation_id, headers, moved, created_at
+-- Bounded in records and bytes; the first row comes however large it is. 256 is what a row's other columns take.
+SELECT id, records, created_at
 FROM (
-    SELECT o.*, s.size, sum(s.size) OVER up_to_here AS bytes
+    SELECT o.*, sum(o.record_count) OVER up_to_here AS record_sum, sum(256 + octet_length(o.records)) OVER up_to_here AS bytes,
+           row_number() OVER up_to_here AS place
     FROM outbox AS o
-    CROSS JOIN LATERAL (SELECT 256 + coalesce(octet_length(o.value), 0) + coalesce(octet_length(o.headers), 0) AS size) AS s
-    WHERE %(part_count)s = 1
-       OR mod(abs(hashtext(encode(coalesce(o.key, ''), 'hex'))::bigint), %(part_count)s) = %(part)s
+    WHERE mod(o.bucket, %(part_count)s) = %(part)s
     WINDOW up_to_here AS (ORDER BY o.id ROWS UNBOUNDED PRECEDING)
     ORDER BY o.id
-    LIMIT %(rows_max)s
+    LIMIT %(records_max)s
 ) AS bounded
-WHERE bytes = size OR bytes <= %(bytes_max)s
+WHERE place = 1 OR record_sum <= %(records_max)s AND bytes <= %(bytes_max)s
 ORDER BY id;
 
 -- name: read_accounts
@@ -44,14 +43,11 @@ FROM accounts
 WHERE client_id = ANY (%(client_ids)s)
 ORDER BY client_id, currency, kind;
 
--- name: read_event_ids
-SELECT id, event_id FROM outbox WHERE id = ANY (%(ids)s);
+-- name: read_by_ids
+SELECT id, records FROM outbox WHERE id = ANY (%(ids)s);
 
--- name: find_event_ids
-SELECT event_id FROM outbox AS o
-WHERE event_id = ANY (%(event_ids)s)
-  AND (%(part_count)s = 1
-       OR mod(abs(hashtext(encode(coalesce(o.key, ''), 'hex'))::bigint), %(part_count)s) = %(part)s);
+-- name: read_part
+SELECT records FROM outbox WHERE mod(bucket, %(part_count)s) = %(part)s;
 
 -- name: delete_rows
 DELETE FROM outbox WHERE id = ANY (%(ids)s);

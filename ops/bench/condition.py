@@ -39,7 +39,7 @@ def conditions(ground: Ground, plan: Plan) -> dict[str, Any]:
         "postgres": postgres,
         "partitions": settings.partitions,
         "batch_records_max": settings.batch_records_max,
-        "relay_rows_max": settings.relay_rows_max,
+        "relay_records_max": settings.relay_records_max,
         "clients": plan.clients,
         "workers": list(plan.workers),
         "group_protocol": settings.group_protocol,

@@ -34,15 +34,15 @@ def status(
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help="Exit 1 where the oldest row has waited longer.",
+            help="Exit 1 where the oldest record has waited longer.",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show how many rows wait for each topic and for how long, and which relays are there.
+    """Show how many records wait for each topic and for how long, and which relays are there.
 
-    Exit 1 where rows wait and no relay owns a part.
+    Exit 1 where records wait and no relay owns a part.
     """
     found = place.database()
     check_migrations(pending(found.database_url))
@@ -54,9 +54,9 @@ def status(
         print_json(_object(backlog))
     else:
         _print(backlog)
-    abandoned = backlog.rows > 0 and not any(relay.is_owner for relay in backlog.relays)
+    abandoned = backlog.records > 0 and not any(relay.is_owner for relay in backlog.relays)
     if abandoned:
-        say("Rows wait and no relay owns the outbox: `wallet run relay` publishes them.")
+        say("Records wait and no relay owns the outbox: `wallet run relay` publishes them.")
     if abandoned or (max_age is not None and backlog.oldest_s > max_age):
         raise typer.Exit(1)
 
@@ -64,12 +64,12 @@ def status(
 def _object(backlog: Backlog) -> dict[str, Any]:
     vacuumed_at = backlog.vacuumed_at
     return {
-        "pending": backlog.rows,
+        "pending": backlog.records,
         "oldest_seconds": round(backlog.oldest_s, 3),
         "topics": [
             {
                 "topic": each.topic,
-                "pending": each.rows,
+                "pending": each.records,
                 "bytes": each.bytes,
                 "oldest_at": format_moment(each.oldest_at),
                 "oldest_seconds": round(each.oldest_s, 3),
@@ -91,9 +91,8 @@ def _print(backlog: Backlog) -> None:
         figures = ("Pending", "KiB", "Oldest")
         rows = table("Topic", *figures, right=figures)
         for each in backlog.waiting:
-            rows.add_row(
-                each.topic, f"{each.rows:,}", f"{each.bytes / 1024:,.0f}", f"{each.oldest_s:,.1f} s"
-            )
+            size, oldest = f"{each.bytes / 1024:,.0f}", f"{each.oldest_s:,.1f} s"
+            rows.add_row(each.topic, f"{each.records:,}", size, oldest)
         screen.print(rows)
     else:
         screen.print("Nothing waits.")

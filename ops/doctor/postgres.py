@@ -123,7 +123,7 @@ def _tables(connection: Connection) -> Iterator[Finding]:
         yield warning(
             "outbox", "The outbox is not vacuumed as it was made: reading it slows down.",
             "ALTER TABLE outbox RESET (autovacuum_enabled); ALTER TABLE outbox SET "
-            "(autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);",
+            "(autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);",
         )  # fmt: skip
     else:
         yield well("outbox", "The outbox has its own autovacuum settings.")

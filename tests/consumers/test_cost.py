@@ -116,8 +116,8 @@ def test_a_batch_of_money_stays_within_its_round_trips_statements_rows_and_wal(
     # One round trip each: locking and loading, the accounts, two COPYs, positions and COMMIT.
     assert cost.round_trips <= 5
     assert cost.statements <= 8
-    # The journal's row, its answer and a fifth of an answer to a recipient; each client once.
-    assert 2.2 <= cost.rows <= 2.7
+    # The journal's row; each client's account once; the outbox's rows are shared by many answers.
+    assert 1.4 <= cost.rows <= 1.7
     assert 500 <= cost.wal_bytes <= 1_400
 
 
@@ -139,13 +139,13 @@ def test_a_batch_of_the_relays_stays_within_its_round_trips_statements_and_wal(
     with Outbox(wallet_env.database_url, part=0, part_count=1) as relay:
 
         def round_() -> None:
-            batch = relay.read(rows_max=10_000, bytes_max=10_000_000)
-            assert len(batch.rows) >= COMMANDS
-            assert relay.delete([row[0] for row in batch.rows]) == len(batch.rows)
+            batch = relay.read(records_max=10_000, bytes_max=10_000_000)
+            assert batch.record_count >= COMMANDS
+            assert relay.delete(batch.ids) == len(batch.rows)
 
         cost = measure.cost(opened[0], round_)
     # Rows, then their clients' accounts, in one transaction; the delete.
     assert cost.round_trips <= 3
     assert cost.statements <= 6
-    assert 1.0 <= cost.rows <= 1.3
-    assert 50 <= cost.wal_bytes <= 120
+    assert 0.0 < cost.rows <= 0.1
+    assert 0 < cost.wal_bytes <= 60

@@ -261,7 +261,8 @@ class _Case:
     def nothing_waits(self) -> Iterator[Breach]:
         """Nothing is left to be published once all is answered."""
         for row in self._tables["waiting"]:
-            yield Breach("waiting", row["event_id"], f"is still in the outbox, for {row['topic']}")
+            what = f"is still in the outbox, with {row['record_count']} records"
+            yield Breach("waiting", f"row {row['id']}", what)
 
     def no_deadlock(self) -> Iterator[Breach]:
         """Locks are taken in one order, so nobody ever waits in a circle."""

@@ -71,7 +71,7 @@ _TABLES = {
     "orders": "SELECT * FROM orders ORDER BY client_id, order_id",
     "holds": "SELECT * FROM holds ORDER BY client_id, hold_id",
     "positions": "SELECT * FROM consumer_positions ORDER BY topic, partition",
-    "waiting": "SELECT id, topic, event_id FROM outbox ORDER BY id",
+    "waiting": "SELECT id, record_count FROM outbox ORDER BY id",
     "deadlocks": "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
 }
 

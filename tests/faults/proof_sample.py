@@ -14,7 +14,7 @@ from tests.faults.proof_crew import Crew
 
 _QUERIES = {
     "sessions": "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'wallet%'",
-    "outbox": "SELECT count(*) FROM outbox",
+    "outbox": "SELECT coalesce(sum(record_count), 0)::bigint FROM outbox",
 }
 
 

@@ -21,8 +21,8 @@ from consumers.answer import Answerer
 from consumers.batch import Ledger
 from ledger import journal, outbox, position
 from ledger.book import Book
-from ledger.journal import OutboxRow
 from ledger.outbox import Outbox
+from ledger.parcel import OutboxRecord
 from producers.relay import Relay
 from schemas.topic import Topics
 
@@ -82,9 +82,9 @@ def position_in_the_transaction() -> None:
 
 def outbox_in_the_transaction() -> None:
     """The batch is committed, then what it has to tell is written."""
-    good, untold = Ledger.commit, list[OutboxRow]()
+    good, untold = Ledger.commit, list[OutboxRecord]()
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRow]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
         journal.write(ledger.connection, book, [])
         untold[:] = rows
 
@@ -99,7 +99,7 @@ def outbox_in_the_transaction() -> None:
 def outbox_order() -> None:
     """A batch's rows take their ids in another order than they were decided in."""
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRow]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
         journal.write(ledger.connection, book, rows[::-1])
 
     _replace(Ledger, "write", write)
@@ -153,7 +153,7 @@ def letters_bytes() -> None:
     """A dead letter's value is repaired on its way."""
     good = Answerer.bury
 
-    def bury(answerer: Answerer, *arguments: Any) -> OutboxRow:
+    def bury(answerer: Answerer, *arguments: Any) -> OutboxRecord:
         row = good(answerer, *arguments)
         return row._replace(value=(row.value or b"") + b"}")
 
@@ -163,7 +163,7 @@ def letters_bytes() -> None:
 def recipients_balance() -> None:
     """A transfer's recipient gets no balance record."""
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRow]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
         told = [r._replace(moved=r.moved and "received" not in r.event_type) for r in rows]
         journal.write(ledger.connection, book, told)
 
@@ -215,7 +215,7 @@ def kafka_fence() -> None:
 def _delete_quietly(relay: Relay, batch: outbox.Batch) -> None:
     held: Outbox | None = relay._outbox
     if held is not None:
-        held.delete([row[0] for row in batch.rows])
+        held.delete(batch.ids)
 
 
 def _replace(holder: Any, name: str, value: Any) -> None:

@@ -16,7 +16,7 @@ from consumers.decode import Decoder
 from ledger.book import Book, Client, Hold, Order, Wallet
 from ledger.command import Command
 from ledger.currency import Currencies
-from ledger.journal import OutboxRow
+from ledger.parcel import OutboxRecord
 from ledger.rule import Rules
 from schemas.header import unpack_headers
 from schemas.result import ORDER_RESULT_SHAPE, WALLET_RESULT_SHAPE
@@ -129,12 +129,12 @@ def _is_of(event_id: str, kind: str) -> bool:
     return event_id.startswith((f"t-{kind}/3/7", f"t-{kind}/3/8", "alice/"))
 
 
-def _own_answer(rows: list[OutboxRow], kind: str, offset: int) -> OutboxRow:
+def _own_answer(rows: list[OutboxRecord], kind: str, offset: int) -> OutboxRecord:
     [row] = [row for row in rows if row.event_id == f"t-{kind}/3/{offset}"]
     return row
 
 
-def _check_dead(row: OutboxRow, item: Item) -> str:
+def _check_dead(row: OutboxRecord, item: Item) -> str:
     assert (row.topic, row.partition) == (f"{item.kind}-dlt", 3)
     assert (row.key, row.value) == (item.key, item.value)
     assert row.headers is not None
@@ -150,7 +150,7 @@ def _check_dead(row: OutboxRow, item: Item) -> str:
     return reason
 
 
-def _check_result(row: OutboxRow, kind: str, item: Item) -> dict[str, Any]:
+def _check_result(row: OutboxRecord, kind: str, item: Item) -> dict[str, Any]:
     """The published shape, the contract's reasons, and texts that every database takes."""
     assert row.topic == (WALLET_RESULT if kind == WALLET_COMMAND else ORDER_RESULT)
     assert row.value is not None

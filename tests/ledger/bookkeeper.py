@@ -18,13 +18,13 @@ from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.journal import Need
 from ledger.order import Settlement, settle
+from ledger.parcel import OutboxRecord, unpack
 from ledger.position import Claim
 from ledger.rule import Rules
 from schemas.topic import ORDER_REQUEST, WALLET_COMMAND
 
 _TAKE_OUTBOX = """
-WITH taken AS (DELETE FROM outbox RETURNING id, topic, event_id, key, value, moved)
-SELECT topic, event_id, key, value, moved FROM taken ORDER BY id
+WITH taken AS (DELETE FROM outbox RETURNING id, records) SELECT records FROM taken ORDER BY id
 """
 
 Record = tuple[str, Mapping[str, Any] | bytes]
@@ -105,13 +105,14 @@ class Bookkeeper:
         rows = self.connection.execute(_TAKE_OUTBOX).fetchall()
         return [
             {
-                "topic": topic,
-                "event_id": event_id,
-                "key": key.decode(),
-                "value": json.loads(value) if topic.endswith("-result") else value,
-                "moved": moved,
+                "topic": record.topic,
+                "event_id": record.event_id,
+                "key": (record.key or b"").decode(),
+                "value": _read(record),
+                "moved": record.moved,
             }
-            for topic, event_id, key, value, moved in rows
+            for (packed,) in rows
+            for record in unpack(packed)
         ]
 
     def results(self, records: Iterable[Record]) -> list[dict[str, Any]]:
@@ -136,3 +137,8 @@ class Bookkeeper:
                 content.sent_at_ms = at_ms
             items.append(Item(*place, key, wire, None, at_ms, epoch, content))
         return items
+
+
+def _read(record: OutboxRecord) -> Any:
+    value = record.value or b""
+    return json.loads(value) if record.topic.endswith("-result") else value

@@ -12,7 +12,7 @@ def test_what_waits_is_counted_and_abandoned_rows_are_code_1(desk: Shell, scene:
     assert desk.json("outbox", "status")["pending"] == 0
     assert "Nothing waits" in desk.fine("outbox", "status")
     scene.insert_many(1, 3)
-    scene.insert("event/x", topic="order-result", created_at="2026-01-01T00:00:00Z")
+    scene.insert("event/x", topic="order-result", at="2026-01-01T00:00:00Z")
     shown = desk.json("outbox", "status", code=1)
     assert {topic["topic"]: topic["pending"] for topic in shown["topics"]} == {
         "order-result": 1,

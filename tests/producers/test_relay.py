@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from typing import Any
 
 import orjson
 import psycopg
@@ -44,11 +45,11 @@ VALUES (%s, %s, %s, %s, %s, '2026-03-01Z', '2026-03-01T12:00:00.000005Z')
 
 @pytest.mark.contract
 def test_every_row_is_published_once_and_in_order_per_client(world: World) -> None:
-    world.extra["WALLET_RELAY_ROWS_MAX"] = "300"
+    world.extra["WALLET_RELAY_RECORDS_MAX"] = "300"
     world.insert_many(1, 1000)
     with world.relay() as relay:
         eventually(lambda: world.waiting() == 0)
-        world.insert_many(1001, 500)
+        world.insert_many(1001, 500, together=True)
         eventually(lambda: world.waiting() == 0)
     assert published_numbers(world) == expected_numbers(1, 1500)
     assert relay.stats.published == 1500
@@ -191,11 +192,7 @@ def _deposit(world: World, clients: list[str], seed: int) -> None:
                     "WHERE client_id = %s",
                     (client,),
                 )
-                session.execute(
-                    "INSERT INTO outbox (topic, key, value, event_id, event_type, moved, "
-                    "created_at) VALUES ('wallet-result', %s, '{}', %s, 'x', true, now())",
-                    (client.encode(), f"{seed}/{number}/{client}"),
-                )
+                world.insert(f"{seed}/{number}/{client}", session, key=client.encode(), moved=True)
             session.commit()
 
 
@@ -205,13 +202,8 @@ def test_rows_that_bear_published_ids_but_other_events_are_published_and_reporte
     ids = [world.insert(f"before/{n}") for n in range(3)]
     with world.relay():
         eventually(lambda: world.waiting() == 0)
-    with world.connect() as session:
-        for row_id, event in zip(ids, ["before/0", "after/1", "after/2"], strict=True):
-            session.execute(
-                "INSERT INTO outbox (id, topic, key, value, event_id, event_type, moved, "
-                "created_at) VALUES (%s, 'wallet-result', 'anna', '{}', %s, 'x', false, now())",
-                (row_id, event),
-            )
+    for row_id, event in zip(ids, ["before/0", "after/1", "after/2"], strict=True):
+        world.insert(event, row_id=row_id)
     with capture_logs() as logs, world.relay() as relay:
         eventually(lambda: world.waiting() == 0)
     events = [headers_of(m)["ce_id"] for m in world.read(WALLET_RESULT)]
@@ -230,11 +222,11 @@ def test_rows_that_bear_published_ids_but_other_events_are_published_and_reporte
     ],
 )
 def test_a_row_that_can_never_pass_is_named_and_stops_the_relay(
-    world: World, columns: dict[str, object], why: str
+    world: World, columns: dict[str, Any], why: str
 ) -> None:
     row_id = world.insert("the/bad/one", **columns)
     with (
-        pytest.raises(RelayStoppedError, match=rf"(?s)row {row_id} .*the/bad/one.*{why}"),
+        pytest.raises(RelayStoppedError, match=rf"(?s)the/bad/one, in row {row_id} .*{why}"),
         world.relay() as relay,
     ):
         _until_it_ends(relay, world)
@@ -251,7 +243,7 @@ def test_a_row_that_only_the_broker_refuses_is_found_among_others(
     row_id = world.insert("the/bad/one", key=b"client-1", value=b"x" * 30_000)
     world.insert_many(151, 10, clients=3)
     with (
-        pytest.raises(RelayStoppedError, match=rf"row {row_id} .*the/bad/one.*too large"),
+        pytest.raises(RelayStoppedError, match=rf"the/bad/one, in row {row_id} .*too large"),
         world.relay() as relay,
     ):
         _until_it_ends(relay, world)

@@ -66,7 +66,7 @@ def _die(process: Relay) -> None:
 def test_killed_between_kafkas_commit_and_its_delete_a_relay_leaves_nothing_to_come_twice(
     world: World, tmp_path: Path
 ) -> None:
-    world.extra["WALLET_RELAY_ROWS_MAX"] = "200"
+    world.extra["WALLET_RELAY_RECORDS_MAX"] = "200"
     world.insert_many(1, 1000)
     log = tmp_path / "log"
     with relay_process(world, log, *_fault("commit", "after", 3, "KILL")) as process:
@@ -85,7 +85,7 @@ def test_killed_between_kafkas_commit_and_its_delete_a_relay_leaves_nothing_to_c
 def test_killed_inside_its_transaction_a_relay_loses_nothing_and_shows_nothing(
     world: World, tmp_path: Path, place: str
 ) -> None:
-    world.extra["WALLET_RELAY_ROWS_MAX"] = "200"
+    world.extra["WALLET_RELAY_RECORDS_MAX"] = "200"
     world.insert_many(1, 500)
     # After publish, long enough for the records to be on the broker; before commit, at once.
     fault = (
@@ -121,7 +121,7 @@ def test_killed_while_taking_over_a_relay_leaves_it_to_the_next(
 def test_frozen_inside_its_transaction_a_relay_is_passed_and_writes_nothing_more(
     world: World, tmp_path: Path
 ) -> None:
-    world.extra["WALLET_RELAY_ROWS_MAX"] = "200"
+    world.extra["WALLET_RELAY_RECORDS_MAX"] = "200"
     world.insert_many(1, 500)
     log = tmp_path / "log"
     fault = _fault("publish", "after", 2, "STOP", delay_s=0.3)
@@ -145,7 +145,7 @@ def test_frozen_inside_its_transaction_a_relay_is_passed_and_writes_nothing_more
 def test_two_relays_that_are_killed_in_turn_under_load_publish_each_row_once_and_in_order(
     world: World, tmp_path: Path
 ) -> None:
-    world.extra["WALLET_RELAY_ROWS_MAX"] = "100"
+    world.extra["WALLET_RELAY_RECORDS_MAX"] = "100"
     written = threading.Event()
     logs = [tmp_path / f"log-{number}" for number in range(3)]
 

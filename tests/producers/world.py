@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
+from ledger.backlog import read_figures
+from ledger.parcel import OutboxRecord, pack
 from producers.relay import Relay
 from schemas.settings import Settings, load_settings
 from schemas.topic import WALLET_RESULT, Topics, TopicSpec
@@ -22,20 +24,15 @@ from tests.conftest import WalletEnv
 PARTITIONS = 4
 
 _INSERT_ROW = """
-INSERT INTO outbox (topic, partition, key, value, event_id, event_type, correlation_id,
-                    causation_id, headers, moved, created_at)
-VALUES (%(topic)s, %(partition)s, %(key)s, %(value)s, %(event_id)s, %(event_type)s,
-        %(correlation_id)s, %(causation_id)s, %(headers)s, %(moved)s, %(created_at)s)
-RETURNING id
+INSERT INTO outbox (id, bucket, record_count, records, created_at)
+VALUES (coalesce(%s, nextval('outbox_ids')), %s, %s, %s, %s) RETURNING id
 """
-# As a worker writes them: many rows in the order of their ids, for clients in turn.
-_INSERT_MANY = """
-INSERT INTO outbox (topic, key, value, event_id, event_type, correlation_id, moved, created_at)
-SELECT 'wallet-result', ('client-' || i %% %(clients)s)::bytea,
-       convert_to('{"n":' || i || ',"pad":"' || repeat('x', %(pad)s) || '"}', 'UTF8'),
-       'event/' || i, 'wallet.command.applied.v1', 'c-' || i, false, now()
-FROM generate_series(%(first)s::int, %(first)s::int + %(count)s::int - 1) AS i ORDER BY i
-"""
+
+
+_AT = "2026-03-01T12:00:00Z"
+_RECORD = OutboxRecord(
+    WALLET_RESULT, None, b"anna", b"{}", "", "wallet.command.applied.v1", None, None, None, False
+)
 
 
 @dataclass(slots=True)
@@ -74,39 +71,47 @@ class World:
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(self.env.database_url, autocommit=True)
 
-    def insert(self, event_id: str, **columns: Any) -> int:
-        """Put one row into the outbox; returns its id."""
-        row = {
-            "topic": WALLET_RESULT,
-            "partition": None,
-            "key": b"anna",
-            "value": b"{}",
-            "event_id": event_id,
-            "event_type": "wallet.command.applied.v1",
-            "correlation_id": None,
-            "causation_id": None,
-            "headers": None,
-            "moved": False,
-            "created_at": "2026-03-01T12:00:00Z",
-        }
-        with self.connect() as session:
-            found = session.execute(_INSERT_ROW, {**row, **columns}).fetchone()
+    def insert(
+        self,
+        event_id: str,
+        session: psycopg.Connection | None = None,
+        *,
+        row_id: int | None = None,
+        at: str = _AT,
+        **fields: Any,
+    ) -> int:
+        """Put a row with one record into the outbox, in the session's transaction if one is given;
+        returns its id.
+        """
+        [parcel] = pack([_RECORD._replace(event_id=event_id, **fields)])
+        with nullcontext(session) if session is not None else self.connect() as ours:
+            found = ours.execute(_INSERT_ROW, (row_id, *parcel, at)).fetchone()
         assert found is not None
         return int(found[0])
 
-    def insert_many(self, first: int, count: int, *, clients: int = 7, pad: int = 50) -> None:
-        """Put rows `first` … into the outbox, numbered in their values and events."""
-        with self.connect() as session:
-            session.execute(
-                _INSERT_MANY, {"first": first, "count": count, "clients": clients, "pad": pad}
+    def insert_many(
+        self, first: int, count: int, *, clients: int = 7, pad: int = 50, together: bool = False
+    ) -> None:
+        """Put records `first` … into the outbox for clients in turn, numbered in their values and
+        events: each in a row of its own or, `together`, as a batch puts them there.
+        """
+        records = [
+            _RECORD._replace(
+                key=f"client-{n % clients}".encode(),
+                value=f'{{"n":{n},"pad":"{"x" * pad}"}}'.encode(),
+                event_id=f"event/{n}",
+                correlation_id=f"c-{n}",
             )
+            for n in range(first, first + count)
+        ]
+        parcels = pack(records) if together else [p for r in records for p in pack([r])]
+        with self.connect() as session, session.transaction(), session.cursor() as cursor:
+            cursor.executemany(_INSERT_ROW, [(None, *parcel, _AT) for parcel in parcels])
 
     def waiting(self) -> int:
-        """How many rows the outbox holds."""
+        """How many records the outbox holds."""
         with self.connect() as session:
-            found = session.execute("SELECT count(*) FROM outbox").fetchone()
-        assert found is not None
-        return int(found[0])
+            return read_figures(session)[0]
 
     @contextmanager
     def relay(self, part: int = 0) -> Iterator[Relay]:

@@ -79,9 +79,9 @@ def test_every_mistake_is_told_at_once() -> None:
 
 
 def test_a_mistake_says_what_would_be_right() -> None:
-    (mistake,) = mistakes({"WALLET_RELAY_ROWS_MAX": "20000"})
-    assert "10000" in mistake
-    assert "Right: The most outbox rows" in mistake
+    (mistake,) = mistakes({"WALLET_RELAY_RECORDS_MAX": "50000"})
+    assert "40000" in mistake
+    assert "Right: The most results and dead letters" in mistake
 
 
 @pytest.mark.parametrize("secret", sorted(SECRETS))
