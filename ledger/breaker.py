@@ -85,12 +85,17 @@ class Breaker:
     def grant(self, wanted: int, now: datetime, pace: Pace) -> int:
         """How many of the wanted calls may begin now; they count as handed out."""
         if self.opened_at is not None:
-            if wanted < 1 or self.probe_at is None or now < self.probe_at:
+            if wanted < 1 or self.probe_at is None:
+                return 0
+            # Further ahead than that it was set before the clock was set back.
+            if now < self.probe_at <= now + timedelta(seconds=pace.probe_s):
                 return 0
             self.probe_at = now + timedelta(seconds=pace.probe_s)
             return 1
         if self.ramp_from is None:
             return wanted
+        if now < self.ramp_from:  # it closed before the clock was set back
+            self.ramp_from, self.granted = now, 0
         seconds = (now - self.ramp_from).total_seconds()
         if seconds >= pace.ramp_s:
             self.ramp_from, self.granted = None, 0

@@ -82,17 +82,28 @@ class Noted(NamedTuple):
 
 
 class Look(NamedTuple):
-    """The breaker as it stands, the database's clock, and whether any job is due."""
+    """The breaker as it stands, the database's clock, and whether any job is due.
+
+    `has_stray` is whether one is due later than anything ever is: the clock was set back.
+    """
 
     breaker: Breaker
     now: datetime
     has_due: bool
+    has_stray: bool
 
 
 def look(connection: Connection) -> Look:
     """Look whether there is anything to lease, without a lock. Raises psycopg.Error."""
-    *row, now, has_due = _only_row(connection.execute(_SQL["look"], prepare=True))
-    return Look(Breaker(*row), now, has_due)
+    *row, now, has_due, has_stray = _only_row(connection.execute(_SQL["look"], prepare=True))
+    return Look(Breaker(*row), now, has_due, has_stray)
+
+
+def make_due(connection: Connection) -> int:
+    """Have stray jobs be due at once, those of live leases too, whose owners then find them lost;
+    how many. Raises psycopg.Error.
+    """
+    return connection.execute(_SQL["make_due"]).rowcount
 
 
 def lease(

@@ -31,10 +31,12 @@ class Bucket:
         """Fill it up to the record's time and take a token; False where there is none.
 
         Its time never goes backwards, whatever a record says of its own, and never more than 5 s
-        beyond `now`: a record from the future would fill the bucket for those that follow.
+        beyond `now`: a record from the future would fill the bucket for those that follow. One
+        that stands further ahead was filled before the database's clock was set back.
         """
-        at_ms = min(sent_at_ms, int(now.timestamp() * 1000) + _AHEAD_MAX_MS)
-        at_ms = max(at_ms, self.filled_at_ms)
+        latest_ms = int(now.timestamp() * 1000) + _AHEAD_MAX_MS
+        self.filled_at_ms = min(self.filled_at_ms, latest_ms)
+        at_ms = max(min(sent_at_ms, latest_ms), self.filled_at_ms)
         full = limit.count * limit.period_ms
         level = full if self.level is None else self.level
         level = min(full, level + (at_ms - self.filled_at_ms) * limit.count)

@@ -210,6 +210,11 @@ class Fulfillment:
         session = self._session()
         self._look = seen = fulfillment.look(session)
         self._watch_breaker(seen.breaker.state, caller)
+        if seen.has_stray:
+            _log.warning(
+                "the database's clock was set back: orders do not wait for it",
+                orders=fulfillment.make_due(session),
+            )
         room = 2 * self._policy.concurrency - self._in_hand
         if not seen.has_due or room < 1:
             return

@@ -217,10 +217,18 @@ class Relay:
                 continue
             if self._relay_batch(batch):
                 self._failures = 0
-                stop.wait(_gather_s(batch.record_count))
+                stop.wait(self._gather_s(batch.record_count))
             else:
                 stop.wait(self._backoff_s())
             worked_at = time.monotonic()
+
+    def _gather_s(self, record_count: int) -> float:
+        """How long to wait for more after a transaction of so many records; not at all after one
+        that may have left some behind.
+        """
+        if record_count >= min(_RECORDS_ENOUGH, self._settings.relay_records_max // 2):
+            return 0.0
+        return min(record_count * _GATHER_PER_RECORD_S, _GATHER_MAX_S)
 
     def _has_news(self) -> bool:
         return _made(self._outbox).has_news()
@@ -352,13 +360,6 @@ class Relay:
         outbox, self._outbox, self._sender = self._outbox, None, None
         if outbox is not None:
             outbox.close()
-
-
-def _gather_s(record_count: int) -> float:
-    """How long to wait for more after a transaction of so many records."""
-    if record_count >= _RECORDS_ENOUGH:
-        return 0.0
-    return min(record_count * _GATHER_PER_RECORD_S, _GATHER_MAX_S)
 
 
 def _made(thing: _T | None) -> _T:

@@ -32,6 +32,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+_under_way: set[str] = set()
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    _under_way.add(nodeid)
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    _under_way.discard(nodeid)
+
+
+def pytest_keyboard_interrupt() -> None:
+    """Say in which tests: of those in other processes pytest does not."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        sys.stderr.write("".join(f"\ninterrupted in {nodeid}" for nodeid in sorted(_under_way)))
+        sys.stderr.flush()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
     """Divide the tests between several processes, where there are."""

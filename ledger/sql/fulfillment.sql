@@ -2,9 +2,23 @@
 -- by client and order. A settlement takes none of the breaker's: it locks accounts, then jobs, as a batch does.
 
 -- name: look
+-- Nothing waits for as long as the second EXISTS asks for (a delay: a minute, a lease: three), unless the clock was
+-- set back in the meantime.
 SELECT failures, run_order, run_is_lone, opened_at, probe_at, ramp_from, granted, clock_timestamp(),
-       EXISTS (SELECT FROM fulfillments WHERE due_at <= statement_timestamp())
+       EXISTS (SELECT FROM fulfillments WHERE due_at <= statement_timestamp()),
+       EXISTS (SELECT FROM fulfillments WHERE due_at > statement_timestamp() + interval '5 minutes')
 FROM fulfillment_breaker
+
+-- name: make_due
+-- What another process locks is just being seen to.
+WITH stray AS (
+    SELECT client_id, order_id FROM fulfillments
+    WHERE due_at > statement_timestamp() + interval '5 minutes'
+    ORDER BY client_id, order_id
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE fulfillments AS f SET due_at = statement_timestamp()
+FROM stray WHERE f.client_id = stray.client_id AND f.order_id = stray.order_id
 
 -- name: lock_breaker
 SELECT failures, run_order, run_is_lone, opened_at, probe_at, ramp_from, granted, clock_timestamp()

@@ -239,6 +239,15 @@ def test_a_bucket_gives_what_the_limit_says_and_fills_by_the_records_times() -> 
     assert bucket.filled_at_ms == at + 5_000
 
 
+def test_a_bucket_goes_on_filling_where_the_databases_clock_was_set_back() -> None:
+    limit, bucket = RateLimit(1, 1000), Bucket()
+    hour_ago = _NOW - timedelta(hours=1)
+    at = int(hour_ago.timestamp() * 1000)
+    assert bucket.take(limit, at + 3_600_000, _NOW) is True
+    assert bucket.take(limit, at, hour_ago) is False  # the time that is gone gives nothing
+    assert bucket.take(limit, at + 7_000, hour_ago + timedelta(seconds=2)) is True
+
+
 def test_the_rate_limit_is_one_per_client_and_costs_duplicates_and_queries_nothing(
     session: psycopg.Connection,
 ) -> None:

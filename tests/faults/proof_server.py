@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from ops.stack import StackError, fetch, kafka, port, postgres
 from ops.stack.account import Account, server_account
 from ops.stack.folder import Folder
+from tests.faults.server_clock import ServerClock, server_clock
 from tests.faults.small_disk import SmallDisk, mounted
 
 _READY_TIMEOUT_S = 60.0
@@ -104,6 +105,7 @@ class Servers:
     database_url: str
     # PostgreSQL's own, where it was asked for.
     disk: SmallDisk | None = None
+    clock: ServerClock | None = None
 
     def small_disk(self) -> SmallDisk:
         """The disk. Raises StackError where PostgreSQL has none of its own."""
@@ -131,11 +133,16 @@ class Servers:
 
 @contextmanager
 def servers(
-    root: Path, say: Callable[[str], None], *, on_small_disk: bool = False
+    root: Path,
+    say: Callable[[str], None],
+    *,
+    on_small_disk: bool = False,
+    by_own_clock: bool = False,
 ) -> Iterator[Servers]:
     """Make both in the folder and run them for the length of a `with` block.
 
     Raises NoMountError where PostgreSQL's data shall lie on a disk that can be full and can't.
+    `clock` is None where it shall go by its own and can't.
     """
     folder = Folder(root)
     folder.log.mkdir(parents=True, exist_ok=True)
@@ -155,7 +162,9 @@ def servers(
         account,
     )  # fmt: skip
     with ExitStack() as stack:
-        disk = None
+        disk, clock = None, server_clock(root) if by_own_clock else None
+        if clock is not None:
+            database.command = [*clock.command(), *database.command]
         if on_small_disk:
             disk = stack.enter_context(mounted(folder.postgres, account))
             disk.take_in(folder.postgres)
@@ -164,7 +173,7 @@ def servers(
             stack.callback(server.end)
             server.start()
         url = postgres.database_url(folder)
-        yield Servers(broker, database, bootstrap_servers, url, disk)
+        yield Servers(broker, database, bootstrap_servers, url, disk, clock)
 
 
 def _leads(client: AdminClient) -> bool:

@@ -110,7 +110,7 @@ def _against_settling(model: Model, sent: Sent, wallet: Wallet) -> Iterator[str]
     if hold is None or hold.status in ("captured", "released"):
         yield "hold_not_found"
         return
-    if hold.due:
+    if hold.due or hold.status == "expired":
         yield "hold_expired"
     if (sent.amount or 0) > hold.amount:
         yield "exceeds_hold"

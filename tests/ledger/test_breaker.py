@@ -95,3 +95,14 @@ def test_it_is_open_if_a_run_over_two_orders_was_long_enough(
             run, is_open = [], False
         assert (breaker.state is BreakerState.OPEN) == is_open
         assert breaker.grant(7, now, PACE) <= 7
+
+
+def test_it_does_not_wait_for_a_clock_that_was_set_back() -> None:
+    breaker = opened()
+    assert breaker.grant(10, at(-3600), PACE) == 1
+    assert breaker.grant(10, at(-3599.5), PACE) == 0
+    assert breaker.grant(10, at(-3599), PACE) == 1
+    breaker.answer(at(0))
+    assert breaker.grant(10, at(-3600), PACE) == 0
+    assert breaker.grant(100, at(-3599), PACE) > 0
+    assert breaker.grant(10_000, at(-3600 + PACE.ramp_s), PACE) == 10_000
