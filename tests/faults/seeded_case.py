@@ -143,7 +143,8 @@ def relay_frozen_before_its_commit(stage: Stage) -> None:
     """A relay freezes before its commit and is cut off; another publishes; the first wakes."""
     _written(stage)
     fault = ("--at", "producers.relay:Relay.publish", "--when", "after", "--signal", "STOP")
-    frozen = stage.start("relay", *fault)
+    # For its records to reach the broker.
+    frozen = stage.start("relay", *fault, "--delay-s", "1")
     eventually(lambda: frozen.is_frozen, 60)
     with stage.scene.connect() as session:
         session.execute(
@@ -196,7 +197,10 @@ def late_commit(stage: Stage) -> None:
     clients = [f"client-{number}" for number in range(20)]
     scene.publish(*(command(c, command_id="1", type_="credit", amount="1") for c in clients))
     eventually(lambda: late.is_frozen and scene.positions_count() > 0, 60)
+    count = scene.positions_count()
     scene.publish(*(command(c, command_id="2", type_="credit", amount="1") for c in clients))
+    # What the relay finds must have later ids than the late batch: there is one row a batch.
+    eventually(lambda: scene.positions_count() > count, 60)
     count = scene.positions_count()
     pause = ("--at", "producers.relay:Relay.commit", "--when", "after", "--signal", "STOP")
     relay = stage.start("relay", *pause)
