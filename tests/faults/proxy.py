@@ -7,6 +7,7 @@ proxy's in what the broker answers, byte for byte.
 from __future__ import annotations
 
 import re
+import select
 import socket
 import threading
 import time
@@ -20,6 +21,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.conftest import WalletEnv
 
 _CHUNK_BYTES = 65_536
+# An address that comes in two pieces is whole within this time.
+_REST_TIMEOUT_S = 0.05
 
 
 class Proxy:
@@ -108,13 +111,20 @@ class Proxy:
         kept = b""
         try:
             source.settimeout(None)
-            while data := source.recv(_CHUNK_BYTES):
+            while True:
+                # What looks like the beginning of an address may be the end of an answer.
+                if kept and not select.select([source], [], [], _REST_TIMEOUT_S)[0]:
+                    self._flows.wait()
+                    sink.sendall(kept)
+                    kept = b""
+                if not (data := source.recv(_CHUNK_BYTES)):
+                    break
                 time.sleep(self._delay_s)
                 self._flows.wait()
                 if answers:
                     data, kept = _exchanged(kept + data, self._theirs, self._ours)
                 sink.sendall(data)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: select()'s word for a closed one
             pass  # cut, by us or by one of them
         with self._lock:
             self._open -= {source, sink}
