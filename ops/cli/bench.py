@@ -1,6 +1,8 @@
 """`wallet bench`: how fast this is, here."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,11 +10,12 @@ import typer
 from ops.bench.document import as_document
 from ops.bench.load import HOT, MIXED
 from ops.bench.plan import Plan
+from ops.bench.plot import draw_ladder
 from ops.bench.report import show
 from ops.bench.run import run_bench
 from ops.cli import place
 from ops.cli.failure import UsageError
-from ops.cli.screen import console, print_json
+from ops.cli.screen import console, print_json, say
 from ops.cli.verb import Json, examples, single
 
 _EPILOG = examples(
@@ -20,7 +23,7 @@ _EPILOG = examples(
     "wallet bench --commands 20000 --no-baseline",
     "wallet bench --mixed --no-baseline",
     "wallet bench --hot --no-baseline",
-    "wallet bench --ladder",
+    "wallet bench --ladder --plot latency.svg",
     "wallet bench --orders 10000 --no-baseline",
     "wallet bench --workers 1,2,4 --no-baseline",
     "wallet bench --preload 10000000 --no-baseline",
@@ -49,12 +52,30 @@ Ladder = Annotated[
         help="Measure the latency at rising rates, to saturation, too; takes some minutes.",
     ),
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.svg",
+        help="Draw the ladder's latencies over the rate, beside the baseline's.",
+        show_default=False,
+        dir_okay=False,
+    ),
+]
 Workers = Annotated[
     str,
     typer.Option(
         metavar="COUNT[,COUNT…]",
         help="Worker processes, the baseline's too; 1,2,4 measures the rate with each in turns, "
         "and the rest with the first.",
+    ),
+]
+Orders = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="COUNT",
+        help="Orders in each of two rounds, fulfilled at once and after 50 ms, from request to "
+        "completed; 0: no such rounds.",
     ),
 ]
 Preload = Annotated[
@@ -111,15 +132,8 @@ def _bench(
     mixed: Mixed = False,
     hot: Hot = False,
     ladder: Ladder = False,
-    orders: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="COUNT",
-            help="Orders in each of two rounds, fulfilled at once and after 50 ms, from request to "
-            "completed; 0: no such rounds.",
-        ),
-    ] = 0,
+    plot: Plot = None,
+    orders: Orders = 0,
     preload: Preload = 0,
     preload_clients: PreloadClients = None,
     as_json: Json = False,
@@ -134,6 +148,8 @@ def _bench(
         commands, clients, seconds, latency_rate, latency_seconds, _counts(workers), baseline,
         others, orders, ladder, preload, _preload_clients(preload, preload_clients),
     )  # fmt: skip
+    if plot is not None:
+        _check_plot(plot, ladder=ladder)
     if seconds is not None:
         _check_whole({"--mixed": mixed, "--hot": hot, "--preload": preload > 0,
                       "--workers with several counts": len(plan.workers) > 1})  # fmt: skip
@@ -146,6 +162,9 @@ def _bench(
         print_json(as_document(conditions, figures))
     else:
         show(conditions, figures, console())
+    if plot is not None:
+        plot.write_text(draw_ladder(figures), encoding="utf-8")
+        say(f"drawn: {plot}")
     if not figures.books_hold:
         raise typer.Exit(1)
 
@@ -169,6 +188,14 @@ def _preload_clients(preload: int, given: int | None) -> int:
             f"--preload {preload} is too few for {clients} clients: each needs a transaction"
         )
     return clients
+
+
+def _check_plot(file: Path, *, ladder: bool) -> None:
+    """Raise UsageError where there will be nothing to draw, or nowhere to draw it."""
+    if not ladder:
+        raise UsageError("--plot draws what --ladder measures: give both")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UsageError(f"{file} can't be written")
 
 
 def _check_whole(asked: Mapping[str, bool]) -> None:

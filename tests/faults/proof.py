@@ -33,7 +33,7 @@ from tests.faults.checker_load import Load
 from tests.faults.proof_crew import NAMES, Crew
 from tests.faults.proof_fault import FAULTS, OF_ALL, OF_DISK, Done, Field
 from tests.faults.proof_judge import count_answers, judge_all, rate_of_bench, try_removals
-from tests.faults.proof_plot import draw
+from tests.faults.proof_plot import draw_samples
 from tests.faults.proof_record import Record, Recovery
 from tests.faults.proof_sample import Sampler
 from tests.faults.proof_schedule import Step, schedule
@@ -248,7 +248,7 @@ def _environ(ground: Servers) -> dict[str, str]:
 def _write(record: Record, sampler: Sampler, options: argparse.Namespace) -> None:
     record.growth = {n: g for n in NAMES if (g := sampler.growth_mb(n)) is not None}
     plot = options.page.with_suffix(".svg")
-    plot.write_text(draw(sampler), encoding="utf-8")
+    plot.write_text(draw_samples(sampler), encoding="utf-8")
     title, verb = ("Soak", "make soak") if options.soak else ("Proof", "make proof")
     command = f"{verb} MINUTES={options.minutes:g} SEED={options.seed}"
     options.page.write_text(record.page(title, command, plot.name), encoding="utf-8")

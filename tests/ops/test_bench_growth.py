@@ -125,6 +125,8 @@ def test_a_person_reads_what_growth_cost() -> None:
         (["--preload", "100", "--seconds", "5"], "whole rounds"),
         (["--preload", "100", "--preload-clients", "101"], "too few"),
         (["--preload-clients", "10"], "too few"),
+        (["--plot", "latency.svg"], "--ladder"),
+        (["--ladder", "--plot", "nowhere/latency.svg"], "can't be written"),
     ],
 )
 def test_what_cannot_be_measured_is_said_at_once(arguments: list[str], told: str) -> None:
