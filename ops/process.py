@@ -46,7 +46,7 @@ def run_until_signalled(work: Callable[[threading.Event], None], *, bound: bool 
 
     _on_signals(stop.set)
     if bound:
-        threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(stop.set,), daemon=True).start()
     # In a thread of its own, so that a signal is seen while `work` waits in a C library.
     threading.Thread(target=run, daemon=True).start()
     done.wait()
@@ -65,11 +65,11 @@ def _on_signals(first: Callable[[], None]) -> None:
         signal.signal(number, handle)
 
 
-def _watch_parent(stop: threading.Event) -> None:
+def _watch_parent(stop: Callable[[], None]) -> None:
     while os.read(0, 1):
         pass
     _log.warning("the parent process is gone: stopping")
-    stop.set()
+    stop()
     threading.Event().wait(_ORPHAN_TIMEOUT_S)
     os._exit(1)
 
@@ -158,10 +158,11 @@ class Processes:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def run_processes(roles: Sequence[str], *, environ: Mapping[str, str]) -> bool:
+def run_processes(roles: Sequence[str], *, environ: Mapping[str, str], bound: bool = False) -> bool:
     """Run the roles until a signal comes or one of them ends; whether all ended well.
 
-    A second signal kills them all and ends this process at once. Call it in the main thread.
+    A second signal kills them all and ends this process at once. `bound` ends them, too, when
+    standard input closes. Call it in the main thread.
     """
     with Processes(roles, environ=environ) as processes:
 
@@ -176,6 +177,9 @@ def run_processes(roles: Sequence[str], *, environ: Mapping[str, str]) -> bool:
             os.kill(os.getpid(), number)
 
         _on_signals(first)
+        if bound:
+            watched = (processes.ask_to_stop,)
+            threading.Thread(target=_watch_parent, args=watched, daemon=True).start()
         codes = processes.wait()
     # One that we ended before it could arrange for its signals has nothing to finish.
     return all(code in {0, -signal.SIGTERM} for code in codes.values())

@@ -104,7 +104,7 @@ def fulfillment(bound: Bound = False) -> None:
 
 
 @application.command("all", epilog=examples("wallet run all"))
-def all_() -> None:
+def all_(bound: Bound = False) -> None:
     """Run one worker, one relay and, where FULFILLMENT_URL is set, one fulfillment process.
 
     Each is a process of its own, until Ctrl-C or SIGTERM. If one of them fails, the others are
@@ -117,7 +117,7 @@ def all_() -> None:
     roles = ["worker", "relay"]
     if found.settings.fulfillment_url is not None:
         roles.append("fulfillment")
-    if not run_processes(roles, environ=found.environ):
+    if not run_processes(roles, environ=found.environ, bound=bound):
         raise typer.Exit(1)
 
 

@@ -259,10 +259,13 @@ class _Case:
                 yield Breach("wallet-balance", client, what)
 
     def nothing_waits(self) -> Iterator[Breach]:
-        """Nothing is left to be published once all is answered."""
+        """Nothing is left to be published, and no order to be ended, once all is answered."""
         for row in self._tables["waiting"]:
             what = f"is still in the outbox, with {row['record_count']} records"
             yield Breach("waiting", f"row {row['id']}", what)
+        for row in self._tables["orders"]:
+            if row["status"] == "pending":
+                yield Breach("waiting", f"{row['client_id']}/{row['order_id']}", "is still pending")
 
     def no_deadlock(self) -> Iterator[Breach]:
         """Locks are taken in one order, so nobody ever waits in a circle."""

@@ -84,12 +84,15 @@ SELECT (SELECT count(*) FROM outbox)
 """
 
 
-def gather(system: System, *, settle_timeout_s: float = 30.0) -> Evidence:
+def gather(
+    system: System, kept: Mapping[Place, Seen] | None = None, *, settle_timeout_s: float = 30.0
+) -> Evidence:
     """Wait until everything is answered and published, at most so long, and take it all down.
 
-    What is not settled by then is evidence, too. Raises KafkaException, psycopg.Error.
+    `kept` are input records that were read before somebody cut them off their logs. What is not
+    settled by then is evidence, too. Raises KafkaException, psycopg.Error.
     """
-    evidence = Evidence(system)
+    evidence = Evidence(system, dict(kept or {}))
     with Reader(system) as reader:
         for kind in INPUTS:
             for seen in reader.read(system.topic_prefix + kind, evidence.log_bounds):

@@ -27,12 +27,13 @@ from rich.console import Console
 
 from ops.fulfillment_stub.behaviour import Behaviour
 from ops.fulfillment_stub.server import Stub, serving
-from ops.stack import kafka
 from tests.faults.checker_evidence import System
 from tests.faults.checker_load import Load
 from tests.faults.proof_crew import NAMES, Crew
-from tests.faults.proof_fault import FAULTS, OF_ALL, OF_DISK, Done, Field
+from tests.faults.proof_fault import FAULTS, OF_DISK, PROOF_ONLY
+from tests.faults.proof_field import Done, Field
 from tests.faults.proof_judge import count_answers, judge_all, rate_of_bench, try_removals
+from tests.faults.proof_link import linked
 from tests.faults.proof_plot import draw_samples
 from tests.faults.proof_record import Record, Recovery
 from tests.faults.proof_sample import Sampler
@@ -47,7 +48,7 @@ _BACK_LIMIT_S = 15.0
 # A worker that is gone without a word keeps its partitions so long; so does one that Kafka forgot
 # while it was away for longer.
 _SESSION_TIMEOUT_S = 10.0
-_WAIT_FOR_SESSION = ("worker", "rebalance", "Kafka killed")
+_WAIT_FOR_SESSION = ("worker killed", "worker frozen", "rebalance", "Kafka killed")
 _GOES_WRONG = {
     "refuse_rate": 0.02, "limit_rate": 0.01, "error_rate": 0.02, "hang_rate": 0.003,
     "reset_rate": 0.01, "garbage_rate": 0.003,
@@ -102,21 +103,22 @@ def _run(options: argparse.Namespace, root: Path) -> Record:
             )  # fmt: skip
         stub = Stub(Behaviour(**_GOES_WRONG), options.seed)
         environ["FULFILLMENT_URL"] = stack.enter_context(serving(stub))
-        crew = stack.enter_context(Crew(environ, root))
+        environs, links = stack.enter_context(linked(environ, () if options.soak else NAMES))
+        crew = stack.enter_context(Crew(environs, environ, root))
         upstream = Upstream(
             ground.bootstrap_servers, Load(options.seed, _CLIENTS, whole=True), rate_per_s
         )
         downstream = Downstream(ground.bootstrap_servers)
-        admin = kafka.admin(ground.bootstrap_servers)
-        field = Field(crew, ground, upstream, stub, admin, victims=(2,) if options.soak else (1, 2))
+        victims = (2,) if options.soak else (1, 2)
+        field = Field(crew, ground, upstream, downstream, stub, links, victims)
         interval_s = max(1.0, options.minutes / 10)
         sampler = Sampler(crew, ground.database_url, interval_s)
-        _Attack(record, field, downstream, sampler).run(soak=options.soak)
+        _Attack(record, field, sampler).run(soak=options.soak)
         system = System(ground.bootstrap_servers, "", ground.database_url)
         if options.soak:
             count_answers(record, system, downstream)
         else:
-            judge_all(record, system, stub)
+            judge_all(record, system, field)
         downstream.end()
         crew.end(*NAMES)
         record.findings += crew.ended
@@ -137,21 +139,22 @@ class _Attack:
 
     record: Record
     field: Field
-    downstream: Downstream
     sampler: Sampler
 
     def run(self, *, soak: bool) -> None:
         """Traffic, then fault after fault until the time is over; then all that is still sent."""
-        upstream, minutes = self.field.upstream, self.record.minutes
-        self.downstream.start()
+        upstream, downstream = self.field.upstream, self.field.downstream
+        minutes = self.record.minutes
+        downstream.start()
         upstream.open()
         began_s = time.monotonic()
-        while self.downstream.count < upstream.sent and time.monotonic() < began_s + 60:
+        while downstream.count < upstream.sent and time.monotonic() < began_s + 60:
             time.sleep(0.05)
         upstream.start()
         self.sampler.start()
         began_s = time.monotonic()
-        spared = (OF_ALL if soak else set()) | (set() if self.field.servers.disk else OF_DISK)
+        spared = PROOF_ONLY if soak else set()
+        spared = spared | (set() if self.field.servers.disk else OF_DISK)
         kinds = [kind for kind in FAULTS if kind not in spared]
         for number, step in enumerate(schedule(self.record.seed, kinds), 1):
             if time.monotonic() - began_s + step.pause_s > minutes * 60:
@@ -162,7 +165,7 @@ class _Attack:
         upstream.end()
         self.sampler.end()
         self.record.sent = upstream.sent
-        self.record.kinds = self.downstream.kinds
+        self.record.kinds = downstream.kinds
         if upstream.failure:
             self.record.findings.append(upstream.failure)
 
@@ -186,19 +189,22 @@ class _Attack:
         for thread in threads:
             thread.join()
         self.field.make_whole()
+        self.record.done.update(each.kind for each in done)
         done = done or [Done("failed", time.monotonic(), step.kinds[0])]
         for name in self.field.crew.missed():
             _screen.print(f"{name} had ended by itself and is started again")
         kind = step.kinds[0] if len(step.kinds) == 1 else "two at once"
         what = " + ".join(f"{each.kind}: {each.what}" for each in done)
         self._await_recovery(kind, what, done)
+        if not self.field.crew.await_group(self.field.new_admin()):
+            self.record.findings.append(f"the group still misses or counts workers after {what}")
 
     def _await_recovery(self, kind: str, what: str, done: list[Done]) -> None:
         """Wait for the next answer, and until each partition has answered something sent since;
         where fulfillment was hit, until an order has ended, too.
         """
-        back_at_s, seen = max(each.back_at_s for each in done), self.downstream
-        marks = {p: o for p, o in self.field.upstream.delivered.items() if p[0] == "wallet-command"}
+        back_at_s, seen = max(each.back_at_s for each in done), self.field.downstream
+        marks = self.field.upstream.delivered.copy()  # a new partition's may come meanwhile
         next_at_s = 0.0
         while time.monotonic() < back_at_s + _BACK_TIMEOUT_S:
             if next_at_s < back_at_s:
@@ -218,10 +224,10 @@ class _Attack:
 
     def _say(self, number: int, began_s: float) -> None:
         last, minutes = self.record.recoveries[-1], (time.monotonic() - began_s) / 60
-        upstream = self.field.upstream
+        sent, answered = self.field.upstream.sent, self.field.downstream.count
         _screen.print(
             f"{minutes:5.1f} min  {number:4}. {last.what}: next answer {last.next_s:.2f} s, all"
-            f" {last.all_s:.2f} s; sent {upstream.sent}, answered {self.downstream.count}"
+            f" {last.all_s:.2f} s; sent {sent}, answered {answered}"
         )
 
 

@@ -7,13 +7,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from confluent_kafka import ConsumerGroupState, KafkaException
+from confluent_kafka.admin import AdminClient
+
 NAMES = ("worker-1", "worker-2", "relay-1", "relay-2", "fulfillment-1", "fulfillment-2")
+GROUP = "wallet-worker"
 _END_TIMEOUT_S = 30.0
+_GROUP_TIMEOUT_S = 40.0
 
 
 @dataclass(slots=True)
@@ -23,6 +30,8 @@ class Crew:
     `ended` holds what nobody has ended: each of it is a finding.
     """
 
+    # By name, for those of NAMES; guests find everything by `environ`.
+    environs: Mapping[str, Mapping[str, str]]
     environ: Mapping[str, str]
     folder: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -55,7 +64,11 @@ class Crew:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environ, "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    **self.environs.get(name, self.environ),
+                    "PYTHONUNBUFFERED": "1",
+                },
                 start_new_session=True,
             )
             self._started.append(self.running[name])
@@ -92,6 +105,21 @@ class Crew:
             return False
         self._take(name)
         return True
+
+    def await_group(self, admin: AdminClient) -> bool:
+        """Wait until Kafka counts just the workers that run, and each has its partitions: what is
+        gone without a word would else be blamed on the next fault. False where that takes too long.
+        """
+        deadline = time.monotonic() + _GROUP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            workers = [name for name in self.pids() if name.startswith("worker")]
+            with suppress(KafkaException, TimeoutError):  # Kafka is just coming back
+                group = admin.describe_consumer_groups([GROUP], request_timeout=3)[GROUP].result(5)
+                stable = group.state is ConsumerGroupState.STABLE
+                if stable and len(group.members) == len(workers):
+                    return True
+            time.sleep(0.2)
+        return False
 
     def signal(self, name: str, number: signal.Signals) -> None:
         with self._lock:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import psycopg
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
-from ops.fulfillment_stub.server import Stub
 from tests.faults.checker_evidence import INPUTS
-from tests.faults.proof_crew import NAMES, Crew
-from tests.faults.proof_server import Servers
-from tests.faults.proof_traffic import Upstream
+from tests.faults.proof_crew import GROUP
+from tests.faults.proof_field import Done, Fault, Field
+from tests.faults.proof_link import cut_connections, slow_connections, stall_connections
+from tests.faults.proof_log import add_partition, cut_off_records
 from tests.faults.run import STEPS, is_listening
 
 _DEATH_TIMEOUT_S = 20.0
 _EMPTY_TIMEOUT_S = 30.0
 _FREEZE_S = (13.0, 16.0)  # past the session's time-out and all of PostgreSQL's
-_GROUP = "wallet-worker"
 # Where a process is killed by its own hand: the function, and on which side of it.
 POINTS = {
     "worker": (
@@ -50,41 +45,6 @@ POINTS = {
         ("producers.fulfillment:settle_all", "after"),
     ),
 }
-
-
-@dataclass(slots=True)
-class Field:
-    """All that can be attacked."""
-
-    crew: Crew
-    servers: Servers
-    upstream: Upstream
-    stub: Stub
-    admin: AdminClient
-    # Which of two processes of a kind may be hit.
-    victims: tuple[int, ...] = (1, 2)
-
-    def make_whole(self) -> None:
-        """Start what a fault that failed half way has left ended."""
-        if self.servers.disk is not None:
-            self.servers.disk.make_room()
-        for server in (self.servers.broker, self.servers.database):
-            if server.has_ended:
-                server.start()
-        for name in NAMES:
-            if name not in self.crew.running:
-                self.crew.start(name)
-
-
-class Done(NamedTuple):
-    """A fault that is over: what was done to whom, and since when the part is back."""
-
-    what: str
-    back_at_s: float
-    kind: str = ""
-
-
-Fault = Callable[[Field, random.Random], Done]
 
 
 def kill_process(role: str) -> Fault:
@@ -211,15 +171,14 @@ def reset_offsets(field: Field, _chance: random.Random) -> Done:
     """The group's offsets in Kafka are set to zero while no worker runs: nobody may look there."""
     workers = ("worker-1", "worker-2")
     field.crew.end(*workers)
-    known = field.admin.list_topics(timeout=10).topics
+    admin = field.new_admin()
+    known = admin.list_topics(timeout=10).topics
     zero = [TopicPartition(t, p, 0) for t in INPUTS for p in known[t].partitions]
     deadline = time.monotonic() + _EMPTY_TIMEOUT_S
     while True:
-        asked = field.admin.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(_GROUP, zero)]
-        )
+        asked = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, zero)])
         try:
-            asked[_GROUP].result(20)
+            asked[GROUP].result(20)
             break
         except KafkaException:  # a killed worker is still a member
             if time.monotonic() > deadline:
@@ -277,9 +236,21 @@ FAULTS: dict[str, Fault] = {
     "upstream transaction aborted": aborted_upstream,
     "upstream transaction left open": abandoned_upstream,
     "fulfillment service down": service_down,
-}
-# These end all processes of a kind.
-OF_ALL = {"Kafka offsets of the group reset", *(name for name in FAULTS if "named point" in name)}
+    "partition added": add_partition,
+    "records cut off below the positions": cut_off_records,
+} | {
+    f"{role} connections {done}": fault(role)
+    for done, fault in (
+        ("cut", cut_connections), ("stalled", stall_connections), ("slowed", slow_connections)
+    )
+    for role in POINTS
+}  # fmt: skip
+# Not for a soak, which spares the first process of each kind, only counts what it finds in the
+# topics, and has more to send than a proxy of ours can hand on.
+PROOF_ONLY = {
+    "Kafka offsets of the group reset", "records cut off below the positions",
+    *(name for name in FAULTS if "named point" in name or "connections" in name),
+}  # fmt: skip
 # These need a disk that can be full.
 OF_DISK = {name for name in FAULTS if "disk full" in name}
 # What two faults at once must not both take hold of: each other's processes or servers.
@@ -294,4 +265,6 @@ PARTS = {name: {name.split()[0]} for name in FAULTS if name.split()[0] in POINTS
     "upstream transaction aborted": {"kafka"},
     "upstream transaction left open": {"kafka"},
     "fulfillment service down": {"service"},
+    "partition added": {"kafka"},
+    "records cut off below the positions": {"kafka", "postgres"},
 }

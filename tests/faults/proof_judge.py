@@ -15,10 +15,10 @@ import psycopg
 
 from ledger.database import connect
 from ledger.verification import verify
-from ops.fulfillment_stub.server import Stub
 from ops.stack.jar import KAFKA_VERSION
 from tests.faults.checker import judge
 from tests.faults.checker_evidence import INPUTS, Reader, System, gather, settle
+from tests.faults.proof_field import Field
 from tests.faults.proof_record import Record, Removed
 from tests.faults.proof_traffic import Downstream
 
@@ -26,10 +26,10 @@ _SETTLE_TIMEOUT_S = 180.0
 _READ_TIMEOUT_S = 60.0
 
 
-def judge_all(record: Record, system: System, stub: Stub) -> None:
+def judge_all(record: Record, system: System, field: Field) -> None:
     """The checker's verdict over everything, and the books'."""
-    evidence = gather(system, settle_timeout_s=_SETTLE_TIMEOUT_S)
-    evidence.fulfilled = dict(stub.record.ids)
+    evidence = gather(system, field.kept, settle_timeout_s=_SETTLE_TIMEOUT_S)
+    evidence.fulfilled = dict(field.stub.record.ids)
     record.verdict = verdict = judge(evidence)
     record.findings += [f"{b} ({verdict.counts[b.rule]} of it)" for b in verdict.breaches]
     _check_books(record, system)

@@ -17,6 +17,7 @@ import confluent_kafka
 import psutil
 
 from tests.faults.checker import Verdict
+from tests.faults.proof_list import LISTED
 
 # What a rule of the checker's is counted under.
 _COUNTED = {
@@ -59,6 +60,8 @@ class Record:
     # Whether the answers were only counted, and not compared with the model's.
     is_counted: bool = False
     recoveries: list[Recovery] = field(default_factory=list)
+    # How often each kind was done, alone or with another.
+    done: Counter[str] = field(default_factory=Counter)
     verdict: Verdict = field(default_factory=Verdict)
     kinds: Counter[str] = field(default_factory=Counter)
     sent: int = 0
@@ -75,6 +78,7 @@ class Record:
             self._outcome(),
             self._counts(),
             self._faults(),
+            self._listed(),
             self._growth(plot),
             self._table(),
             self._conditions(),
@@ -118,6 +122,18 @@ class Record:
             "all partitions answer: median s", "worst s",
         )  # fmt: skip
         return f"{_FAULTS}\n\n{_markdown(head, rows)}"
+
+    def _listed(self) -> str:
+        if self.is_counted:
+            return ""
+        rows = []
+        for fault, kinds, tests, note in LISTED:
+            shown = ["this run's schedule"] if kinds else []
+            shown += [f"`{test}`" for test in tests]
+            shown += [note] if note else []
+            times = sum(self.done[kind] for kind in kinds) if kinds else "–"
+            rows.append((fault, times, "<br>".join(shown)))
+        return f"{_LISTED}\n\n{_markdown(('fault', 'times', 'shown by'), rows)}"
 
     def _growth(self, plot: str | None) -> str:
         if plot is None:
@@ -163,12 +179,16 @@ _FAULTS = """## Faults
 
 One every few seconds, now and then two at a time; all along, producers send records again, reuse
 ids for other content, and send broken records. Times count from the moment the part is back: until
-the next answer to anything, and until every partition of `wallet-command` has answered a record
+the next answer to anything, and until every partition of both input topics has answered a record
 that was sent after it (where fulfillment was hit, until an order has ended, too). More than 15 s is
 a finding, the named stops aside: a killed worker's partitions are given away when the group's
 session time-out of 10 s is over, and workers that Kafka was away from for longer wait for the end
 of their old sessions. A relay's lock is free when PostgreSQL has ended its session; what follows an
 upstream transaction that is left open can be read when Kafka has aborted it (here after 3 s)."""
+_LISTED = """## Where each fault is shown
+
+How often this run did it, alone or with another; and which test shows it alone, or why no schedule
+may draw it. `make test-all` runs these tests."""
 _TABLE = """## The checker is proven, too
 
 For each protection a run without it, in which what it protects from is made to happen. With all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,6 +20,8 @@ _CLIENT = {
     "partitioner": "murmur2_random",
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 200,
+    # How soon a partition that was added is known.
+    "topic.metadata.refresh.interval.ms": 2_000,
     "log_level": 0,
 }
 _TICK_S = 0.02
@@ -132,6 +134,7 @@ class Downstream:
     kinds: Counter[str] = field(default_factory=Counter)
     out_of_order: int = 0
     _last: dict[tuple[str, bytes | None, Partition], int] = field(default_factory=dict)
+    _added: deque[TopicPartition] = field(default_factory=deque)
     _ready: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -141,6 +144,10 @@ class Downstream:
         self._thread.start()
         if not self._ready.wait(30):
             raise TimeoutError("the results can't be read")
+
+    def watch(self, topic: str, partition: int) -> None:
+        """Read a partition that was added, too."""
+        self._added.append(TopicPartition(topic, partition, 0))
 
     def end(self) -> None:
         self._stop.set()
@@ -159,13 +166,15 @@ class Downstream:
         config.pop("partitioner")
         reader = Consumer(config)
         known = reader.list_topics(timeout=20).topics
-        reader.assign([
+        reader.incremental_assign([
             TopicPartition(topic, partition, 0)
             for topic in (*RESULTS, *DEAD_LETTERS)
             for partition in known[topic].partitions
         ])  # fmt: skip
         self._ready.set()
         while not self._stop.is_set():
+            while self._added:
+                reader.incremental_assign([self._added.popleft()])
             for message in reader.consume(2_000, 0.05):
                 if message.error() is None:
                     self._take(message)

@@ -6,11 +6,12 @@ proxy's in what the broker answers, byte for byte.
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,19 +143,52 @@ def proxied(env: WalletEnv) -> Iterator[tuple[WalletEnv, Proxy, Proxy]]:
 
     Both servers must be on this machine.
     """
-    broker_port = int(env.kafka_bootstrap_servers.rpartition(":")[2])
-    with Proxy(broker_port) as kafka, Proxy(_postgres(env.database_url)) as postgres:
-        servers = f"127.0.0.1:{kafka.port}"
-        url = make_conninfo(env.database_url, host="127.0.0.1", port=postgres.port)
-        made = {"KAFKA_BOOTSTRAP_SERVERS": servers, "DATABASE_URL": url}
+    with proxied_environ(env.env) as (environ, proxies):
         yield (
-            replace(env, kafka_bootstrap_servers=servers, database_url=url, env=env.env | made),
-            kafka,
-            postgres,
+            replace(
+                env,
+                kafka_bootstrap_servers=environ["KAFKA_BOOTSTRAP_SERVERS"],
+                database_url=environ["DATABASE_URL"],
+                env=environ,
+            ),
+            proxies["KAFKA_BOOTSTRAP_SERVERS"],
+            proxies["DATABASE_URL"],
         )
 
 
-def _postgres(url: str) -> int | Path:
-    found = conninfo_to_dict(url)
-    host, port = str(found.get("host", "")), int(found.get("port") or 5432)
-    return Path(host) / f".s.PGSQL.{port}" if host.startswith("/") else port
+@contextmanager
+def proxied_environ(
+    environ: Mapping[str, str],
+) -> Iterator[tuple[dict[str, str], dict[str, Proxy]]]:
+    """The environment with a proxy before each server that it names, and the proxies by the
+    variables' names. All servers must be on this machine.
+    """
+    made, proxies = dict(environ), dict[str, Proxy]()
+    with ExitStack() as stack:
+        for variable in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "FULFILLMENT_URL"):
+            if variable in environ:
+                address = environ[variable]
+                proxy = stack.enter_context(Proxy(_target(variable, address)))
+                proxies[variable], made[variable] = proxy, _through(variable, address, proxy.port)
+        yield made, proxies
+
+
+def _target(variable: str, address: str) -> int | Path:
+    if variable == "DATABASE_URL":
+        found = conninfo_to_dict(address)
+        host, port = str(found.get("host", "")), int(found.get("port") or 5432)
+        return Path(host) / f".s.PGSQL.{port}" if host.startswith("/") else port
+    return int(_port(address).group(1))
+
+
+def _through(variable: str, address: str, port: int) -> str:
+    if variable == "DATABASE_URL":
+        return make_conninfo(address, host="127.0.0.1", port=port)
+    return address.replace(_port(address).group(), f":{port}", 1)
+
+
+def _port(address: str) -> re.Match[str]:
+    found = re.search(r":(\d+)", address)
+    if found is None:
+        raise ValueError(f"{address} names no port")
+    return found

@@ -15,12 +15,15 @@ from confluent_kafka import Producer
 
 import consumers.decode
 import consumers.worker
+import ledger.order
 import producers.relay
 import producers.sender
+import producers.settlement
 from consumers.answer import Answerer
 from consumers.batch import Ledger
-from ledger import journal, outbox, position
-from ledger.book import Book
+from ledger import fulfillment, journal, outbox, position
+from ledger.book import Book, Job, Transaction
+from ledger.order import Settlement
 from ledger.outbox import Outbox
 from ledger.parcel import OutboxRecord
 from producers.relay import Relay
@@ -170,6 +173,20 @@ def recipients_balance() -> None:
     _replace(Ledger, "write", write)
 
 
+def lease_guard() -> None:
+    """Who has called the fulfillment service settles the order, whoever has its lease by now."""
+    good = ledger.order.settle
+
+    def settle(settlement: Settlement, book: Book) -> Transaction | None:
+        order = book.orders[settlement.client_id, settlement.order_id]
+        order.job = Job(settlement.lease_token, is_leased=True)
+        return good(settlement, book)
+
+    _replace(producers.settlement, "settle", settle)
+    # The record of attempts knows whose lease it was, and has each attempt once.
+    _replace(fulfillment, "record", lambda *_arguments: None)
+
+
 def progress_record() -> None:
     """A relay that takes over does not look at what the last one had published."""
     _replace(producers.relay, "read_progress", lambda *_arguments, **_more: None)
@@ -242,7 +259,7 @@ REMOVALS: dict[str, Callable[[], None]] = {
         position_guard, expected_offset, refusal_on_the_server, first_confirmation,
         position_in_the_transaction, outbox_in_the_transaction, outbox_order, fingerprint,
         look_for_known_commands, second_account, account_lock, lock_order, read_committed,
-        letters_bytes, recipients_balance, progress_record, delete_by_ids, kafka_transaction,
-        kafka_fence,
+        letters_bytes, recipients_balance, lease_guard, progress_record, delete_by_ids,
+        kafka_transaction, kafka_fence,
     )
 }  # fmt: skip

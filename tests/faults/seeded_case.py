@@ -15,7 +15,9 @@ from typing import NamedTuple
 from confluent_kafka import Producer
 
 from producers.publisher import Input
+from schemas.topic import ORDER_REQUEST
 from tests.faults.checker_load import Load
+from tests.producers.shop import QUICK, stubbed
 from tests.producers.world import eventually
 from tests.scene import Process, Scene, command
 
@@ -157,6 +159,35 @@ def relay_frozen_before_its_commit(stage: Stage) -> None:
     time.sleep(1.0)
 
 
+def late_settlement(stage: Stage) -> None:
+    """A fulfillment process freezes with a refusal in hand; when its lease has ended, another has
+    the order fulfilled; the first wakes, while other money of the client's is in escrow.
+    """
+    scene, client = stage.scene, "client-1"
+    stub, url = stage.stack.enter_context(stubbed(refuse_rate=1.0))
+    scene.extra |= {**QUICK, "FULFILLMENT_URL": url}
+    stage.start("worker")
+    stage.start("relay")
+    scene.command(client, command_id="money", type_="deposit", amount="100")
+    eventually(lambda: scene.positions_count() == 1, 60)
+    fault = ("--at", "producers.fulfillment:settle_all", "--when", "before", "--signal", "STOP")
+    frozen = stage.start("fulfillment", *fault)
+    _place(stage, client, "first")
+    eventually(lambda: frozen.is_frozen, 60)
+    stub.behaviour = stub.behaviour.changed({"refuse_rate": 0.0})
+    successor = stage.start("fulfillment")
+    eventually(lambda: scene.scalar("SELECT count(*) FROM orders WHERE status = 'completed'"), 60)
+    successor.end()
+    _place(stage, client, "second")
+    eventually(lambda: scene.positions_count() == 3, 60)
+    frozen.thaw()
+
+
+def _place(stage: Stage, client: str, order_id: str) -> None:
+    fields = {"type": "place_order", "order_id": order_id, "amount": "10"}
+    stage.scene.command(client, ORDER_REQUEST, command_id=order_id, **fields)
+
+
 def late_commit(stage: Stage) -> None:
     """A batch that took its outbox ids early commits late: between a relay's look and delete."""
     scene = stage.scene
@@ -257,6 +288,7 @@ SEEDED = (
     Seeded(
         "recipients-balance", "the newest balances", steady, frozenset({"wallet-balance"})
     ),
+    Seeded("lease-guard", "an order ends once", late_settlement, frozenset({"sequential"})),
     Seeded(
         "progress-record", "each output once", relay_killed_after_its_commit,
         frozenset({"doubled"}), True,

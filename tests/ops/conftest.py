@@ -69,7 +69,8 @@ def wallet(stack: StackAddress, admin_client: AdminClient) -> Iterator[Shell]:
     )
     shell.fine("migrate")
     shell.fine("topics", "apply")
-    with shell.started("run", "all") as running:
+    # Bound: a run of several processes that is broken off ends this one without a word.
+    with shell.started("run", "all", "--bound") as running:
         running.says("the relay owns its part")
         running.says("partitions assigned")
         yield shell

@@ -86,11 +86,14 @@ class Shell:
 
     @contextmanager
     def started(self, *line: str, **env: str) -> Iterator[Running]:
-        """A line that runs on; killed at the end, if it still runs."""
+        """A line that runs on; killed at the end, if it still runs. Its standard input closes when
+        this process is gone, which ends one that is `--bound`.
+        """
         with subprocess.Popen(
             [*WALLET, *line],
             env={**self.environ, **env},
             text=True,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process:
