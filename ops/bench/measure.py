@@ -74,7 +74,6 @@ class Measurement:
         latency, *ladder = self.climb()
         baseline_ladder = self.climb_baseline() if plan.ladder and plan.baseline else []
         growth = self.grow() if plan.preload else None
-        self.progress.begin("the books")
         return Figures(
             ours=ours,
             shared=shared,
@@ -235,9 +234,9 @@ class Measurement:
 
     def check_books(self) -> bool:
         """Whether the books hold after all this."""
-        url = self.ground.owner_url
+        url, report = self.ground.owner_url, self.progress.parts("the books")
         with connect(url, application_name="wallet-bench", long_queries=True) as session:
-            return all(finding.holds for finding in verify(session))
+            return all(finding.holds for finding in verify(session, report))
 
     @contextmanager
     def system(self, workers: int | None = None) -> Iterator[list[Message]]:

@@ -116,15 +116,7 @@ def load_rows(ground: Ground, plan: Plan, progress: Progress) -> float:
 
     Raises psycopg.Error.
     """
-    shown, began = "", time.monotonic()
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal shown
-        if what != shown:
-            progress.begin(f"preload: {what}", total)
-        shown = what
-        progress.move(done)
-
+    began = time.monotonic()
     settings = ground.settings
     bulk = Bulk(
         plan.preload,
@@ -134,7 +126,7 @@ def load_rows(ground: Ground, plan: Plan, progress: Progress) -> float:
         settings.partitions,
     )
     with ground.connect() as session, ground.connect() as second:
-        preload(session, second, bulk, report)
+        preload(session, second, bulk, progress.parts("preload"))
     return time.monotonic() - began
 
 

@@ -1,6 +1,6 @@
 """The progress bar of a measurement, on stderr."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import (
@@ -43,6 +43,19 @@ class Progress:
         """Say how many are through."""
         if self._task is not None:
             self._bar.update(self._task, completed=count)
+
+    def parts(self, label: str) -> Callable[[str, int, int], None]:
+        """A step of parts: to be called with a part's name, how much of it is done, and of what."""
+        shown = ""
+
+        def report(part: str, done: int, total: int) -> None:
+            nonlocal shown
+            if part != shown:
+                self.begin(f"{label}: {part}", total)
+            shown = part
+            self.move(done)
+
+        return report
 
 
 @contextmanager
