@@ -39,6 +39,8 @@ _SETTINGS: dict[str, str | int | float | bool] = {
     # Fuller requests while rows are many; the flush before a commit does not wait for it, so that a
     # lone row is as quick as with 0 (measured: 4 ms either way, 5 % less CPU per row).
     "linger.ms": 5,
+    # A sixth of the bytes for the broker to check, to keep for 30 days and to hand out.
+    "compression.type": "lz4",
     # With these a transaction begun right after the last does not wait 20 to 30 ms for it.
     "retry.backoff.ms": 1,
     "retry.backoff.max.ms": 5,

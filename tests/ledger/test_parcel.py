@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+import lz4.block
 import msgspec
 import pytest
 from hypothesis import given
@@ -51,4 +52,6 @@ def test_a_clients_records_come_out_in_order_and_all_from_one_bucket(
 @pytest.mark.parametrize("damaged", [b"", b"\x91", b"\x91\x93\x01\x02\x03", b"\x90\x00"])
 def test_bytes_that_are_no_row_are_refused(damaged: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
+        unpack(lz4.block.compress(damaged))
+    with pytest.raises((lz4.block.LZ4BlockError, ValueError)):
         unpack(damaged)

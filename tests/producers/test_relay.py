@@ -240,7 +240,7 @@ def test_a_row_that_only_the_broker_refuses_is_found_among_others(
     world = World(wallet_env)
     world.make_topics(admin_client, **{"max.message.bytes": "20000"})
     world.insert_many(1, 150, clients=3)
-    row_id = world.insert("the/bad/one", key=b"client-1", value=b"x" * 30_000)
+    row_id = world.insert("the/bad/one", key=b"client-1", value=random.randbytes(30_000))
     world.insert_many(151, 10, clients=3)
     with (
         pytest.raises(RelayStoppedError, match=rf"the/bad/one, in row {row_id} .*too large"),
