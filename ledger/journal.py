@@ -25,7 +25,7 @@ _TRANSACTION_TYPES = (
     "int8", "text", "text", "text", "text", "text", "int4",
     "int8", "timestamptz", "timestamptz",
 )
-_OUTBOX_TYPES = ("int2", "int4", "bytea", "timestamptz")
+_OUTBOX_TYPES = ("int2", "int4", "int4", "bytea", "timestamptz")
 # fmt: on
 
 

@@ -37,12 +37,14 @@ class OutboxRecord(NamedTuple):
 
 
 class Parcel(NamedTuple):
-    """A row's bucket, the number of its records, and the records packed: MessagePack, an array of
-    arrays of an OutboxRecord's fields, in an LZ4 block behind its size.
+    """A row's bucket, the number of its records and of their bytes before they are compressed, and
+    the records packed: MessagePack, an array of arrays of an OutboxRecord's fields, in an LZ4 block
+    behind its size.
     """
 
     bucket: int
     record_count: int
+    byte_count: int
     records: bytes
 
 
@@ -54,7 +56,8 @@ def pack(records: Iterable[OutboxRecord]) -> Iterator[Parcel]:
     for bucket, own in buckets.items():
         for start in range(0, len(own), RECORDS_MAX):
             some = own[start : start + RECORDS_MAX]
-            yield Parcel(bucket, len(some), lz4.block.compress(_encode(some)))
+            packed = _encode(some)
+            yield Parcel(bucket, len(some), len(packed), lz4.block.compress(packed))
 
 
 def unpack(records: bytes) -> list[OutboxRecord]:

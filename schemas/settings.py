@@ -237,11 +237,11 @@ class Settings(BaseSettings):
         "first row of the outbox, up to 100 of them, is sent in any case.",
     )
     relay_bytes_max: int = Field(
-        4 * 1024 * 1024,
+        16 * 1024 * 1024,
         validation_alias="WALLET_RELAY_BYTES_MAX",
         ge=64 * 1024,
         le=256 * 1024 * 1024,
-        description="The most bytes of outbox rows, compressed as they are, read at once, 65536 to "
+        description="The most bytes of outbox rows, before compression, read at once, 65536 to "
         "268435456; one row larger than that is read alone.",
     )
     relay_part_count: int = Field(

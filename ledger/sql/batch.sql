@@ -206,5 +206,5 @@ FROM STDIN (FORMAT binary)
 
 -- name: copy_outbox
 -- The ids come from the sequence, row by row in this order, after all locks: the order readers see.
-COPY outbox (bucket, record_count, records, created_at)
+COPY outbox (bucket, record_count, byte_count, records, created_at)
 FROM STDIN (FORMAT binary)

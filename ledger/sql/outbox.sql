@@ -23,10 +23,10 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
 SELECT pg_current_snapshot()::text;
 
 -- name: read_rows
--- Bounded in records and bytes; the first row comes however large it is. 256 is what a row's other columns take.
+-- Bounded in records and bytes; the first row comes however large it is.
 SELECT id, records, created_at
 FROM (
-    SELECT o.*, sum(o.record_count) OVER up_to_here AS record_sum, sum(256 + octet_length(o.records)) OVER up_to_here AS bytes,
+    SELECT o.*, sum(o.record_count) OVER up_to_here AS record_sum, sum(o.byte_count) OVER up_to_here AS byte_sum,
            row_number() OVER up_to_here AS place
     FROM outbox AS o
     WHERE mod(o.bucket, %(part_count)s) = %(part)s
@@ -34,7 +34,7 @@ FROM (
     ORDER BY o.id
     LIMIT %(records_max)s
 ) AS bounded
-WHERE place = 1 OR record_sum <= %(records_max)s AND bytes <= %(bytes_max)s
+WHERE place = 1 OR record_sum <= %(records_max)s AND byte_sum <= %(bytes_max)s
 ORDER BY id;
 
 -- name: read_accounts

@@ -36,7 +36,7 @@ def test_a_clients_records_come_out_in_order_and_all_from_one_bucket(
 ) -> None:
     many = records * times
     seen, buckets = defaultdict[bytes, list[OutboxRecord]](list), dict[bytes, int]()
-    for bucket, count, packed in pack(many):
+    for bucket, count, _, packed in pack(many):
         unpacked = unpack(packed)
         assert 0 < count == len(unpacked) <= RECORDS_MAX
         assert 0 <= bucket < BUCKETS

@@ -24,8 +24,8 @@ from tests.conftest import WalletEnv
 PARTITIONS = 4
 
 _INSERT_ROW = """
-INSERT INTO outbox (id, bucket, record_count, records, created_at)
-VALUES (coalesce(%s, nextval('outbox_ids')), %s, %s, %s, %s) RETURNING id
+INSERT INTO outbox (id, bucket, record_count, byte_count, records, created_at)
+VALUES (coalesce(%s, nextval('outbox_ids')), %s, %s, %s, %s, %s) RETURNING id
 """
 
 

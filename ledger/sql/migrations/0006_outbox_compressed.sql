@@ -10,4 +10,6 @@ BEGIN
     END IF;
 END
 $$;
+-- What the records take in memory, by which a relay's read is bounded.
+ALTER TABLE outbox ADD byte_count integer NOT NULL;
 ALTER TABLE outbox SET (toast_tuple_target = 8160);
