@@ -25,6 +25,8 @@ HOT: Final[Mapping[str, str]] = {
 }
 
 _FLUSH_TIMEOUT_S = 60.0
+# A paced load of no more is sent command by command.
+_FEW_PER_S = 500
 _TELL_EVERY = 5_000
 # A generator that waits for less spins, and takes a core from what it measures.
 _PAUSE_S = 0.001
@@ -44,7 +46,7 @@ def run_load(settings: Settings, arguments: dict[str, Any], stop: Event) -> None
     Says {"count"} now and then, and at last {"done", "seconds", "cpu_s", "sent"}: when each
     command was about to be produced (monotonic clock), if paced, and how late the latest was.
     """
-    load = Load(settings, arguments["topic"], paced="rate_per_s" in arguments)
+    load = Load(settings, arguments["topic"], _linger_ms(arguments.get("rate_per_s")))
     kind, clients, count = arguments["kind"], arguments["clients"], arguments["count"]
     made = commands(kind, clients, count)
     started, cpu = time.monotonic(), time.process_time()
@@ -254,10 +256,19 @@ def _command(client_id: str, command_id: str, fields: dict[str, str]) -> Command
     return Command(client_id, command_id, orjson.dumps({"command_id": command_id, **fields}))
 
 
+def _linger_ms(rate_per_s: float | None) -> int:
+    """How long a command waits for company: as clients have it by default, and as our own publisher
+    does; not at all where few are sent, and longer where the rate is not paced.
+    """
+    if rate_per_s is None:
+        return 20
+    return 5 if rate_per_s > _FEW_PER_S else 0
+
+
 class Load:
     """A producer as upstream services have it: acknowledged by all, partitioned with murmur2."""
 
-    def __init__(self, settings: Settings, topic: str, *, paced: bool) -> None:
+    def __init__(self, settings: Settings, topic: str, linger_ms: int) -> None:
         self._topic = topic
         self._failure: KafkaError | None = None
         self._producer = Producer(
@@ -266,7 +277,7 @@ class Load:
                 "acks": "all",
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
-                "linger.ms": 0 if paced else 20,
+                "linger.ms": linger_ms,
                 "queue.buffering.max.messages": 200_000,
                 "allow.auto.create.topics": False,
             }
