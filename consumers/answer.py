@@ -149,7 +149,7 @@ class Answerer:
 
     def _seen_by_peer(self, t: Transaction, held: int) -> dict[str, Any]:
         """The same movement as the counterparty sees it."""
-        return self._kept(seen_by_peer(t)._replace(held_after=held)) | {"source": None}
+        return self._kept(seen_by_peer(t, held)) | {"source": None}
 
     def _query(self, decision: Decision) -> dict[str, Any]:
         client_id = decision.command.client_id
@@ -238,7 +238,7 @@ def _order_event(decision: Decision) -> tuple[str, OrderState]:
     )  # fmt: skip
 
 
-def seen_by_peer(t: Transaction) -> Transaction:
+def seen_by_peer(t: Transaction, held: int | None = None) -> Transaction:
     """The counterparty's view of a transfer or its refund: its own balances, the other one named.
 
     The sender's reference and description are part of what it sent.
@@ -252,6 +252,6 @@ def seen_by_peer(t: Transaction) -> Transaction:
         type="transfer_received" if received else "transfer_reversed",
         balance_before=t.peer_balance_after + (-t.amount if received else t.amount),
         balance_after=t.peer_balance_after,
-        held_after=None,
+        held_after=held,
         peer_balance_after=None,
     )
