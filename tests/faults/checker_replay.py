@@ -97,8 +97,7 @@ class Replay:
         if hold is None or hold.status != "open" or not self._is_due((client, hold_id), now):
             return False
         hold.due = True
-        self.model.sweep()
-        return True
+        return self.model.expire(client, hold_id)
 
     def _is_due(self, key: tuple[str, str], now: datetime) -> bool:
         return key in self._expires_at and self._expires_at[key] <= now

@@ -152,13 +152,16 @@ class Model:
 
     def sweep(self) -> list[tuple[str, str]]:
         """The holds whose time is over are released; which."""
-        released = []
-        for (client, name), hold in sorted(self.holds.items()):
-            if hold.due and hold.status == "open":
-                hold.status = "expired"
-                self._release(client, hold.currency, hold.amount, None, "hold_released")
-                released.append((client, name))
-        return released
+        return [key for key in sorted(self.holds) if self.expire(*key)]
+
+    def expire(self, client: str, name: str) -> bool:
+        """The hold is released if its time is over; whether it was."""
+        hold = self.holds[client, name]
+        if not hold.due or hold.status != "open":
+            return False
+        hold.status = "expired"
+        self._release(client, hold.currency, hold.amount, None, "hold_released")
+        return True
 
     def _apply(self, sent: Sent) -> Outcome:
         if sent.type == "register_client":
