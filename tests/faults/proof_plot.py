@@ -16,7 +16,7 @@ def draw_samples(sampler: Sampler) -> str:
             n: [(s.at_s, s.connections) for s in all_] for n, all_ in processes.items()
         },
         "PostgreSQL sessions": {"all": [*sampler.counts.get("sessions", [])]},
-        "rows in the outbox": {"outbox": [*sampler.counts.get("outbox", [])]},
+        "records in the outbox": {"outbox": [*sampler.counts.get("outbox", [])]},
     }
     longest_s = max(
         (at for panel in lines.values() for line in panel.values() for at, _ in line), default=1

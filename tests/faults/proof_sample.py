@@ -36,7 +36,7 @@ class Sampler:
     database_url: str
     interval_s: float
     processes: dict[str, list[Sample]] = field(default_factory=dict)
-    # What the database says: sessions of ours, rows in the outbox.
+    # What the database says: sessions of ours, records in the outbox.
     counts: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
