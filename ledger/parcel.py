@@ -1,7 +1,7 @@
 """What a row of the outbox holds: records of one bucket of keys, in the order readers see.
 
 A row for each record would cost the worker, the relay and PostgreSQL a tenth of all their time.
-Compressed to a sixth, such a row stays in its page, and half of the write-ahead log is saved.
+Compressed to a sixth, such a row stays in its page, and the write-ahead log is shorter.
 """
 
 from collections.abc import Iterable, Iterator

@@ -98,10 +98,7 @@ class Sender:
         then.
         """
         self._producer.begin_transaction()
-        if singly:
-            self._send_singly(rows)
-        else:
-            self._send_at_once(rows)
+        self._send_rows(rows, singly=singly)
         produce = self._producer.produce
         for topic, value, key, partition, headers in further:
             produce(topic, value, key, partition, headers=headers)
@@ -134,37 +131,28 @@ class Sender:
         if unsent:
             raise NotReadyError(f"{unsent} partitions with open records do not answer")
 
-    def _send_at_once(self, rows: Sequence[PendingRow]) -> None:
-        # The hot loop: no callback for each record.
-        names, produce = self._names, self._producer.produce
-        for row_id, records, at in rows:
-            for record in records:
-                topic, value, key, partition, headers = outbox_record(record, at, names)
-                try:
-                    produce(topic, value, key, partition, headers=headers)
-                except KafkaException as error:
-                    self._refuse(row_id, record, kafka_error(error))
-                    raise
-
-    def _send_singly(self, rows: Sequence[PendingRow]) -> None:
+    def _send_rows(self, rows: Sequence[PendingRow], *, singly: bool) -> None:
         failures: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
                 failures.append(error)
 
-        produce = self._producer.produce
+        # The hot loop: no callback for each record where they are not waited for.
+        on_delivery = delivered if singly else None
+        names, produce = self._names, self._producer.produce
         for row_id, records, at in rows:
             for record in records:
-                topic, value, key, partition, headers = outbox_record(record, at, self._names)
+                topic, value, key, partition, headers = outbox_record(record, at, names)
                 try:
-                    produce(topic, value, key, partition, headers=headers, on_delivery=delivered)
+                    produce(topic, value, key, partition, headers=headers, on_delivery=on_delivery)
                 except KafkaException as error:
                     self._refuse(row_id, record, kafka_error(error))
                     raise
-                self._producer.flush(_AGAIN_MAX_S)
-                for failure in failures:
-                    self._refuse(row_id, record, failure)
+                if singly:
+                    self._producer.flush(_AGAIN_MAX_S)
+                    for failure in failures:
+                        self._refuse(row_id, record, failure)
 
     def _refuse(self, row_id: int, record: OutboxRecord, error: KafkaError) -> None:
         """Raise RelayStoppedError if the record is at fault, with the transaction ended before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from tests.faults.proof_field import Done, Fault, Field
@@ -44,39 +44,37 @@ def linked(
 
 def cut_connections(role: str) -> Fault:
     """A process's connections end, and each new one, too, for a while."""
-
-    def strike(field: Field, chance: random.Random) -> Done:
-        what, found = _draw(field, role, chance)
-        seconds = chance.uniform(*_CUT_S)
-        for link in found:
-            link.cut()
-        return _wait_and_mend(f"{what} for {seconds:.1f} s", found, seconds)
-
-    return strike
+    return _trouble(role, _CUT_S, Proxy.cut, "for {:.1f} s")
 
 
 def stall_connections(role: str) -> Fault:
     """Nothing comes through, past every time-out, and nothing ends: as if a cable were pulled."""
-
-    def strike(field: Field, chance: random.Random) -> Done:
-        what, found = _draw(field, role, chance)
-        seconds = chance.uniform(*_STALL_S)
-        for link in found:
-            link.stall()
-        return _wait_and_mend(f"{what} for {seconds:.0f} s", found, seconds)
-
-    return strike
+    return _trouble(role, _STALL_S, Proxy.stall, "for {:.0f} s")
 
 
 def slow_connections(role: str) -> Fault:
     """Each piece comes later, both ways."""
 
+    def slow(link: Proxy) -> None:
+        link.slow(_DELAY_S)
+
+    return _trouble(role, _SLOW_S, slow, f"by {_DELAY_S} s for {{:.0f}} s")
+
+
+def _trouble(
+    role: str, bounds_s: tuple[float, float], begin: Callable[[Proxy], None], told: str
+) -> Fault:
+    """The fault that begins so on some of a process's connections, and is mended after a while."""
+
     def strike(field: Field, chance: random.Random) -> Done:
-        what, found = _draw(field, role, chance)
-        seconds = chance.uniform(*_SLOW_S)
-        for link in found:
-            link.slow(_DELAY_S)
-        return _wait_and_mend(f"{what} by {_DELAY_S} s for {seconds:.0f} s", found, seconds)
+        what, links = _draw(field, role, chance)
+        seconds = chance.uniform(*bounds_s)
+        for link in links:
+            begin(link)
+        time.sleep(seconds)
+        for link in links:
+            link.mend()
+        return Done(f"{what} {told.format(seconds)}", time.monotonic())
 
     return strike
 
@@ -88,10 +86,3 @@ def _draw(field: Field, role: str, chance: random.Random) -> tuple[str, list[Pro
     servers = chance.choice([*each, SPEAKS_TO[role]])
     found = [field.links[name][server] for server in servers]
     return f"{name} and {' and '.join(servers)}", found
-
-
-def _wait_and_mend(what: str, links: list[Proxy], seconds: float) -> Done:
-    time.sleep(seconds)
-    for link in links:
-        link.mend()
-    return Done(what, time.monotonic())
