@@ -25,7 +25,7 @@ help:
 	@echo "make test-compose  docker-compose.yml built, brought up, used from outside, restarted in part, taken down"
 	@echo "make proof   everything killed, frozen and cut off under load for MINUTES=60, then judged from outside: docs/proof.md; SEED=1"
 	@echo "make fuzz    records, by the million, that nobody would think of; RUNS=1000000 SEED=1 by default"
-	@echo "make soak    the same at half of wallet bench's rate: what grows is drawn into docs/soak.svg; MINUTES=60 SEED=1"
+	@echo "make soak    the same at half the rate that it finds sustained: what grows is drawn into docs/soak.svg; MINUTES=60 SEED=1"
 	@echo "make model   random commands against the model; COMMANDS=1000000 SEED=1"
 	@echo "make venv    .venv/ with the project and all its extras"
 	@echo "make lint    ruff and the import contracts"

@@ -2,7 +2,8 @@
 
     python -m tests.faults.proof --minutes 60 --seed 1 --page docs/proof.md
 
-Ends with 0 where every promise held, 1 where one did not, 130 at Ctrl-C, which writes no page.
+Ends with 0 where every promise held, 1 where one did not, 130 at Ctrl-C, which writes no page. The
+picture beside the page is drawn anew every minute.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from tests.faults.checker_load import Load
 from tests.faults.proof_crew import NAMES, Crew
 from tests.faults.proof_fault import FAULTS, OF_DISK, PROOF_ONLY
 from tests.faults.proof_field import Done, Field
-from tests.faults.proof_judge import count_answers, judge_all, rate_of_bench, try_removals
+from tests.faults.proof_judge import count_answers, judge_all, try_removals
 from tests.faults.proof_link import linked
 from tests.faults.proof_plot import draw_samples
+from tests.faults.proof_rate import measure_rate
 from tests.faults.proof_record import Record, Recovery
 from tests.faults.proof_sample import Sampler
 from tests.faults.proof_schedule import Step, schedule
@@ -45,6 +47,9 @@ from tests.faults.small_disk import NoMountError
 _CLIENTS = 400
 _BACK_TIMEOUT_S = 90.0
 _BACK_LIMIT_S = 15.0
+_PROOF_PER_S = 100.0
+# How often a soak draws what it has seen so far.
+_PICTURE_S = 60.0
 # A worker that is gone without a word keeps its partitions so long; so does one that Kafka forgot
 # while it was away for longer.
 _SESSION_TIMEOUT_S = 10.0
@@ -79,7 +84,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.proof", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long to attack")
     parser.add_argument("--seed", type=int, default=1, help="what draws the schedule")
-    parser.add_argument("--rate", type=float, help="commands per second; the soak: half of bench's")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        help="commands per second: 100, or half of what a soak measures first",
+    )
     parser.add_argument("--page", type=Path, required=True, help="the Markdown page to write")
     parser.add_argument("--soak", action="store_true", help="spare the first process of each kind")
     parser.add_argument("--no-table", action="store_true", help="leave out the seeded bugs")
@@ -94,8 +103,7 @@ def _run(options: argparse.Namespace, root: Path) -> Record:
     with ExitStack() as stack:
         ground = stack.enter_context(_ground(root, on_small_disk=not options.soak))
         environ = _environ(ground)
-        rate_per_s = options.rate or (rate_of_bench(environ) / 2 if options.soak else 100.0)
-        record = Record(options.seed, options.minutes, rate_per_s)
+        record = Record(options.seed, options.minutes, options.rate or _PROOF_PER_S)
         for verb in (["migrate"], ["topics", "apply"]):
             subprocess.run(
                 [sys.executable, "-m", "ops.cli", *verb],
@@ -105,20 +113,27 @@ def _run(options: argparse.Namespace, root: Path) -> Record:
         environ["FULFILLMENT_URL"] = stack.enter_context(serving(stub))
         environs, links = stack.enter_context(linked(environ, () if options.soak else NAMES))
         crew = stack.enter_context(Crew(environs, environ, root))
-        upstream = Upstream(
-            ground.bootstrap_servers, Load(options.seed, _CLIENTS, whole=True), rate_per_s
-        )
+        upstream = Upstream(ground.bootstrap_servers, Load(options.seed, _CLIENTS, whole=True))
         downstream = Downstream(ground.bootstrap_servers)
         victims = (2,) if options.soak else (1, 2)
         field = Field(crew, ground, upstream, downstream, stub, links, victims)
         interval_s = max(1.0, options.minutes / 10)
-        sampler = Sampler(crew, ground.database_url, interval_s)
-        _Attack(record, field, sampler).run(soak=options.soak)
+        sampler = Sampler(
+            crew, ground.database_url, interval_s, lambda: upstream.sent - downstream.count
+        )
+        attack = _Attack(record, field, sampler, options.page.with_suffix(".svg"))
+        attack.open()
+        if options.soak and not options.rate:
+            say = _screen.print
+            record.rate_per_s = measure_rate(upstream, downstream, ground.database_url, say) / 2
+        attack.run(soak=options.soak)
         system = System(ground.bootstrap_servers, "", ground.database_url)
         if options.soak:
             count_answers(record, system, downstream)
         else:
             judge_all(record, system, field)
+        record.growth = {n: g for n in NAMES if (g := sampler.growth(n)) is not None}
+        record.findings += sampler.leaks(NAMES)
         downstream.end()
         crew.end(*NAMES)
         record.findings += crew.ended
@@ -129,7 +144,7 @@ def _run(options: argparse.Namespace, root: Path) -> Record:
                 for r in record.removed
                 if not r.is_caught
             ]
-        _write(record, sampler, options)
+        _write(record, options)
     return record
 
 
@@ -140,17 +155,23 @@ class _Attack:
     record: Record
     field: Field
     sampler: Sampler
+    picture: Path
+    _drawn_at_s: float = 0.0
 
-    def run(self, *, soak: bool) -> None:
-        """Traffic, then fault after fault until the time is over; then all that is still sent."""
+    def open(self) -> None:
+        """Have every client get its first money."""
         upstream, downstream = self.field.upstream, self.field.downstream
-        minutes = self.record.minutes
         downstream.start()
         upstream.open()
         began_s = time.monotonic()
         while downstream.count < upstream.sent and time.monotonic() < began_s + 60:
             time.sleep(0.05)
-        upstream.start()
+
+    def run(self, *, soak: bool) -> None:
+        """Traffic, then fault after fault until the time is over; then all that is still sent."""
+        upstream, downstream = self.field.upstream, self.field.downstream
+        minutes = self.record.minutes
+        upstream.start(self.record.rate_per_s)
         self.sampler.start()
         began_s = time.monotonic()
         spared = PROOF_ONLY if soak else set()
@@ -160,16 +181,23 @@ class _Attack:
             if time.monotonic() - began_s + step.pause_s > minutes * 60:
                 break
             time.sleep(step.pause_s)
-            self._strike(step)
+            self._strike(step, 0.0 if soak else _BACK_LIMIT_S)
             self._say(number, began_s)
+            if time.monotonic() > self._drawn_at_s + _PICTURE_S:
+                self._draw()
         upstream.end()
         self.sampler.end()
+        self._draw()
         self.record.sent = upstream.sent
         self.record.kinds = downstream.kinds
         if upstream.failure:
             self.record.findings.append(upstream.failure)
 
-    def _strike(self, step: Step) -> None:
+    def _draw(self) -> None:
+        self.picture.write_text(draw_samples(self.sampler), encoding="utf-8")
+        self._drawn_at_s = time.monotonic()
+
+    def _strike(self, step: Step, limit_s: float) -> None:
         """Do a step, and wait until everything is back."""
         done: list[Done] = []
 
@@ -195,13 +223,14 @@ class _Attack:
             _screen.print(f"{name} had ended by itself and is started again")
         kind = step.kinds[0] if len(step.kinds) == 1 else "two at once"
         what = " + ".join(f"{each.kind}: {each.what}" for each in done)
-        self._await_recovery(kind, what, done)
+        self._await_recovery(kind, what, done, limit_s)
         if not self.field.crew.await_group(self.field.new_admin()):
             self.record.findings.append(f"the group still misses or counts workers after {what}")
 
-    def _await_recovery(self, kind: str, what: str, done: list[Done]) -> None:
+    def _await_recovery(self, kind: str, what: str, done: list[Done], limit_s: float) -> None:
         """Wait for the next answer, and until each partition has answered something sent since;
-        where fulfillment was hit, until an order has ended, too.
+        where fulfillment was hit, until an order has ended, too. That must not take longer than
+        `limit_s`, if any: at a high rate it has to work off first what had come meanwhile.
         """
         back_at_s, seen = max(each.back_at_s for each in done), self.field.downstream
         marks = self.field.upstream.delivered.copy()  # a new partition's may come meanwhile
@@ -216,8 +245,8 @@ class _Attack:
         else:
             self.record.findings.append(f"not back {_BACK_TIMEOUT_S:.0f} s after {what}")
         all_s = time.monotonic() - back_at_s
-        limit_s = _BACK_LIMIT_S + _SESSION_TIMEOUT_S * kind.startswith(_WAIT_FOR_SESSION)
-        if all_s > limit_s and kind != "two at once":
+        allowed_s = limit_s + _SESSION_TIMEOUT_S * kind.startswith(_WAIT_FOR_SESSION)
+        if limit_s and all_s > allowed_s and kind != "two at once":
             self.record.findings.append(f"back only {all_s:.1f} s after {what}")
         next_s = next_at_s - back_at_s if next_at_s > back_at_s else all_s
         self.record.recoveries.append(Recovery(kind, what, next_s, all_s))
@@ -251,13 +280,12 @@ def _environ(ground: Servers) -> dict[str, str]:
     }
 
 
-def _write(record: Record, sampler: Sampler, options: argparse.Namespace) -> None:
-    record.growth = {n: g for n in NAMES if (g := sampler.growth_mb(n)) is not None}
-    plot = options.page.with_suffix(".svg")
-    plot.write_text(draw_samples(sampler), encoding="utf-8")
+def _write(record: Record, options: argparse.Namespace) -> None:
     title, verb = ("Soak", "make soak") if options.soak else ("Proof", "make proof")
     command = f"{verb} MINUTES={options.minutes:g} SEED={options.seed}"
-    options.page.write_text(record.page(title, command, plot.name), encoding="utf-8")
+    options.page.write_text(
+        record.page(title, command, options.page.with_suffix(".svg").name), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -92,17 +92,6 @@ def try_removals(
     return sorted(removed)
 
 
-def rate_of_bench(environ: Mapping[str, str]) -> float:
-    """What `wallet bench` measures here of all types, in commands per second."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "bench", "--mixed", "--no-baseline", "--json"],
-        env={**os.environ, **environ},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    return float(json.loads(ran.stdout)["mixed"]["per_s"])
-
-
 def _check_books(record: Record, system: System) -> None:
     with connect(system.database_url, application_name="proof", long_queries=True) as session:
         failed = [check for check in verify(session) if not check.holds]

@@ -17,6 +17,8 @@ def draw_samples(sampler: Sampler) -> str:
         },
         "PostgreSQL sessions": {"all": [*sampler.counts.get("sessions", [])]},
         "records in the outbox": {"outbox": [*sampler.counts.get("outbox", [])]},
+        "commands not answered": {"waiting": [*sampler.counts.get("waiting", [])]},
+        "orders that are due": {"due": [*sampler.counts.get("due", [])]},
     }
     longest_s = max(
         (at for panel in lines.values() for line in panel.values() for at, _ in line), default=1

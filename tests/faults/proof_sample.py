@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +16,13 @@ from tests.faults.proof_crew import Crew
 _QUERIES = {
     "sessions": "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'wallet%'",
     "outbox": "SELECT coalesce(sum(record_count), 0)::bigint FROM outbox",
+    "due": "SELECT count(*) FROM fulfillments WHERE due_at <= statement_timestamp()",
 }
+# What a process may use more of in a run's last quarter than in its second; a shorter run than
+# this says nothing of it: a process warms up, too.
+_LEAK_MIN_S = 900.0
+_MEMORY_GROWTH = 1.15
+_COUNT_GROWTH = 3.0
 
 
 class Sample(NamedTuple):
@@ -24,17 +31,27 @@ class Sample(NamedTuple):
     at_s: float
     pid: int
     memory_mb: float
-    handles: int
-    connections: int
+    handles: float
+    connections: float
+
+
+class Growth(NamedTuple):
+    """What a process used in the second quarter of a run and in the last, in the mean."""
+
+    early: Sample
+    late: Sample
 
 
 @dataclass(slots=True)
 class Sampler:
-    """Looks every few seconds; a process or database that is away leaves a gap."""
+    """Looks every few seconds; a process or database that is away leaves a gap. `waiting` tells how
+    many commands are sent and not answered.
+    """
 
     crew: Crew
     database_url: str
     interval_s: float
+    waiting: Callable[[], int]
     processes: dict[str, list[Sample]] = field(default_factory=dict)
     # What the database says: sessions of ours, records in the outbox.
     counts: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
@@ -50,16 +67,31 @@ class Sampler:
         if self._thread is not None:
             self._thread.join()
 
-    def growth_mb(self, name: str) -> tuple[float, float] | None:
-        """Of a process that lived from the first quarter on: its memory then and in the last one,
-        in the mean; None where it did not.
-        """
+    def growth(self, name: str) -> Growth | None:
+        """Of a process that lived from the first quarter on; None where it did not."""
         samples = self.processes.get(name, [])
         quarter = len(samples) // 4
         if quarter < 2 or samples[quarter].pid != samples[-1].pid:
             return None
-        early, late = samples[quarter : 2 * quarter], samples[-quarter:]
-        return _mean([s.memory_mb for s in early]), _mean([s.memory_mb for s in late])
+        return Growth(_mean(samples[quarter : 2 * quarter]), _mean(samples[-quarter:]))
+
+    def leaks(self, names: Iterable[str]) -> list[str]:
+        """A sentence for each thing that a process used more and more of."""
+        found = []
+        for name in names:
+            growth = self.growth(name)
+            if growth is None or growth.late.at_s - growth.early.at_s < _LEAK_MIN_S / 2:
+                continue
+            early, late = growth
+            if late.memory_mb > early.memory_mb * _MEMORY_GROWTH:
+                found.append(f"{name} grew from {early.memory_mb:.0f} to {late.memory_mb:.0f} MB")
+            if late.handles > early.handles + _COUNT_GROWTH:
+                found.append(f"{name} had {early.handles:.0f}, then {late.handles:.0f} handles")
+            if late.connections > early.connections + _COUNT_GROWTH:
+                found.append(
+                    f"{name} had {early.connections:.0f}, then {late.connections:.0f} connections"
+                )
+        return found
 
     def _run(self) -> None:
         began_s = time.monotonic()
@@ -69,7 +101,7 @@ class Sampler:
                 sample = _look(at_s, pid)
                 if sample is not None:
                     self.processes.setdefault(name, []).append(sample)
-            for name, count in self._ask().items():
+            for name, count in (self._ask() | {"waiting": self.waiting()}).items():
                 self.counts.setdefault(name, []).append((at_s, count))
 
     def _ask(self) -> dict[str, int]:
@@ -91,5 +123,7 @@ def _look(at_s: float, pid: int) -> Sample | None:
         return None
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _mean(samples: list[Sample]) -> Sample:
+    """The mean of each; all of one life."""
+    at_s, _, *used = (sum(values) / len(samples) for values in zip(*samples, strict=True))
+    return Sample(at_s, samples[0].pid, *used)

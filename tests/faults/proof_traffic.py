@@ -33,7 +33,6 @@ class Upstream:
 
     bootstrap_servers: str
     load: Load
-    rate_per_s: float
     sent: int = 0
     delivered: dict[Partition, int] = field(default_factory=dict)
     confirmed: int = 0
@@ -57,8 +56,16 @@ class Upstream:
         self._send(self.load.opening())
         self._producer.flush(timeout_s)
 
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="upstream", daemon=True)
+    def send(self, count: int) -> None:
+        """Send so many, and take note of what is confirmed. Not once it was started."""
+        self._send(self._more(max(0, count)))
+        self._producer.poll(0)
+
+    def start(self, rate_per_s: float) -> None:
+        """Send at this rate from now on."""
+        self._thread = threading.Thread(
+            target=self._run, args=(rate_per_s,), name="upstream", daemon=True
+        )
         self._thread.start()
 
     def end(self, timeout_s: float = 60.0) -> None:
@@ -85,13 +92,11 @@ class Upstream:
         if not abandon:
             producer.abort_transaction(10)
 
-    def _run(self) -> None:
+    def _run(self, rate_per_s: float) -> None:
         opened, began_s = self.sent, time.monotonic()
         while not self._stop.is_set():
-            due = int(self.rate_per_s * (time.monotonic() - began_s)) + opened - self.sent
-            if due > 0:
-                self._send(self._more(min(due, 2_000)))
-            self._producer.poll(0)
+            due = int(rate_per_s * (time.monotonic() - began_s)) + opened - self.sent
+            self.send(min(due, 2_000))
             self._stop.wait(_TICK_S)
 
     def _more(self, count: int) -> list[Input]:
