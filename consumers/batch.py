@@ -1,6 +1,6 @@
 """One batch, one transaction: load, decide, write, move the positions. All of it, or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -16,6 +16,7 @@ from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.decision import QUERIES, decide
 from ledger.journal import Need
+from ledger.outcome import Decision
 from ledger.parcel import OutboxRecord
 from ledger.position import Move, Position
 from ledger.question import page_before, page_count
@@ -144,50 +145,36 @@ class Ledger:
         """
         return journal.load(self.connection, needed(items, self.rules, wary=wary))
 
-    def decide(self, items: Sequence[Item], book: Book) -> tuple[list[OutboxRecord], Tallies]:
-        """Decide the records one after another on the book; no I/O."""
-        answerer = Answerer(self.currencies, book.now)
+    def decide(self, items: Sequence[Item], book: Book) -> tuple[Iterator[OutboxRecord], Tallies]:
+        """Decide the records one after another on the book; no I/O. What there is to tell of them
+        is only made as it is asked for.
+        """
         rules = replace(self.rules, currencies=self.currencies)
-        outbox: list[OutboxRecord] = []
+        decided: list[tuple[Item, Decision | DeadRecord]] = []
         tallies: Tallies = {}
         for item in items:
             tally = tallies.get((item.topic, item.partition))
             if tally is None:
                 tally = tallies[item.topic, item.partition] = Tally(item.offset)
             tally.next_offset = item.offset + 1
-            self._decide_one(item, book, rules, answerer, outbox, tally)
-        return outbox, tallies
+            decided.append((item, _decide_one(item, book, rules, tally)))
+        return self._tell(decided, book), tallies
 
-    def _decide_one(
-        self,
-        item: Item,
-        book: Book,
-        rules: Rules,
-        answerer: Answerer,
-        outbox: list[OutboxRecord],
-        tally: Tally,
-    ) -> None:
-        content = item.content
-        if isinstance(content, DeadRecord):
-            letter = DeadLetter(
-                item.topic, item.partition, item.offset, item.timestamp_ms,
-                content.reason, content.detail, max(1, item.attempts),
-            )  # fmt: skip
-            outbox.append(answerer.bury(item.kind, letter, item.key, item.value, item.headers))
-            tally.dead_letters += 1
-            return
-        if content is None:
-            raise ValueError("an item was handed in before it was decoded")
-        decision = decide(content, book, rules)
-        outbox.extend(answerer.answer(item.kind, decision, item.headers))
-        if decision.duplicate:
-            tally.duplicates += 1
-        elif content.type in QUERIES:
-            tally.queries += 1
-        else:
-            tally.results += 1
+    def _tell(
+        self, decided: Iterable[tuple[Item, Decision | DeadRecord]], book: Book
+    ) -> Iterator[OutboxRecord]:
+        answerer = Answerer(self.currencies, book.now)
+        for item, decision in decided:
+            if isinstance(decision, DeadRecord):
+                letter = DeadLetter(
+                    item.topic, item.partition, item.offset, item.timestamp_ms,
+                    decision.reason, decision.detail, max(1, item.attempts),
+                )  # fmt: skip
+                yield answerer.bury(item.kind, letter, item.key, item.value, item.headers)
+            else:
+                yield from answerer.answer(item.kind, decision, item.headers)
 
-    def write(self, book: Book, outbox: Sequence[OutboxRecord]) -> None:
+    def write(self, book: Book, outbox: Iterable[OutboxRecord]) -> None:
         """Write the book's changes, the journal and the outbox."""
         journal.write(self.connection, book, outbox)
 
@@ -204,6 +191,23 @@ class Ledger:
                 self.connection.execute("ROLLBACK")
         except psycopg.Error:
             self.connection.close()
+
+
+def _decide_one(item: Item, book: Book, rules: Rules, tally: Tally) -> Decision | DeadRecord:
+    content = item.content
+    if isinstance(content, DeadRecord):
+        tally.dead_letters += 1
+        return content
+    if content is None:
+        raise ValueError("an item was handed in before it was decoded")
+    decision = decide(content, book, rules)
+    if decision.duplicate:
+        tally.duplicates += 1
+    elif content.type in QUERIES:
+        tally.queries += 1
+    else:
+        tally.results += 1
+    return decision
 
 
 def needed(items: Sequence[Item], rules: Rules, *, wary: bool) -> Need:

@@ -204,7 +204,11 @@ COPY transactions (client_id, command_id, id, type, status, reason, detail, fing
                    metadata, order_state, source_topic, source_partition, source_offset, upstream_occurred_at, created_at)
 FROM STDIN (FORMAT binary)
 
--- name: copy_outbox
+-- name: insert_outbox
 -- The ids come from the sequence, row by row in this order, after all locks: the order readers see.
-COPY outbox (bucket, record_count, byte_count, records, created_at)
-FROM STDIN (FORMAT binary)
+INSERT INTO outbox (bucket, record_count, byte_count, records, created_at)
+SELECT r.bucket, r.record_count, r.byte_count, r.records, n.now
+FROM (SELECT %s::timestamptz AS now) AS n
+CROSS JOIN unnest(%s::smallint[], %s::integer[], %s::integer[], %s::bytea[]) WITH ORDINALITY
+    AS r (bucket, record_count, byte_count, records, number)
+ORDER BY r.number

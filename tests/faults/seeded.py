@@ -7,7 +7,7 @@ that people run knows nothing of it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -87,7 +87,7 @@ def outbox_in_the_transaction() -> None:
     """The batch is committed, then what it has to tell is written."""
     good, untold = Ledger.commit, list[OutboxRecord]()
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> None:
         journal.write(ledger.connection, book, [])
         untold[:] = rows
 
@@ -102,8 +102,8 @@ def outbox_in_the_transaction() -> None:
 def outbox_order() -> None:
     """A batch's rows take their ids in another order than they were decided in."""
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
-        journal.write(ledger.connection, book, rows[::-1])
+    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> None:
+        journal.write(ledger.connection, book, reversed(list(rows)))
 
     _replace(Ledger, "write", write)
 
@@ -166,7 +166,7 @@ def letters_bytes() -> None:
 def recipients_balance() -> None:
     """A transfer's recipient gets no balance record."""
 
-    def write(ledger: Ledger, book: Book, rows: Sequence[OutboxRecord]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> None:
         told = [r._replace(moved=r.moved and "received" not in r.event_type) for r in rows]
         journal.write(ledger.connection, book, told)
 

@@ -76,7 +76,8 @@ def check(kind: str, key: bytes | None, value: bytes | None, headers: Headers = 
     """
     items = [_item(kind, offset, key, value, headers) for offset in (7, 8)]
     book = _book(items)
-    rows, _ = _LEDGER.decide(items, book)
+    made, _ = _LEDGER.decide(items, book)
+    rows = list(made)
     first = _own_answer(rows, kind, 7)
     second = _own_answer(rows, kind, 8)
     assert all(_is_of(row.event_id, kind) for row in rows)
