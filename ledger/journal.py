@@ -78,7 +78,7 @@ def load(connection: Connection, need: Need) -> Book:
         orders = _call_for(connection, "orders", need.orders)
         buckets = _call_for(connection, "lock_buckets", need.buckets)
         ids = _call(connection, "take_ids", need.row_count)
-        [(now, transaction_ids)] = ids.fetchall()
+        [(now, transaction_ids, _)] = ids.fetchall()
     book = Book(now, iter(transaction_ids))
     _add_accounts(book, accounts)
     for row in holds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _LOCK = 0x6F757462
 
 # How long a session may be silent. 3 s flaps when the broker is slow.
 _IDLE_MAX_S = 10
+# How often a read is not trusted to begin at the floor.
+_READ_ALL_S = 5.0
 # Past the idle session's own end: whoever is silent longer is stuck in a statement.
 _SILENCE_MAX_S = 11
 
@@ -65,6 +68,34 @@ class Batch:
         return sum(len(row.records) for row in self.rows)
 
 
+@dataclass(slots=True)
+class Floor:
+    """The id up to which a part's rows are all gone and none will come, so reads begin behind it.
+
+    A deleted row stays in the table and its index for as long as anybody's snapshot is older: after
+    a report of ten minutes each read would walk over hundreds of thousands. Whoever writes has a
+    transaction id before it takes a row's id (journal.load), so one that is not yet known to a
+    snapshot takes higher ids than all that were seen by then; once a later snapshot knows of no
+    other still running, what they wrote is seen, or never will be.
+    """
+
+    id: int = 0
+    _seen_id: int = 0
+    # The first transaction id that was not known when `_seen_id` was seen; 0: nothing to wait for.
+    _xmax: int = 0
+
+    def learn(self, snapshot: str, ids: Sequence[int]) -> None:
+        """Take note of a read from the floor on, or of all: its `pg_current_snapshot()`, the rows'
+        ids, rising.
+        """
+        xmin, xmax = map(int, snapshot.split(":")[:2])
+        if self._xmax and xmin >= self._xmax:
+            self.id = min(self._seen_id, ids[0] - 1) if ids else self._seen_id
+            self._xmax = 0
+        if ids and not self._xmax:
+            self._seen_id, self._xmax = ids[-1], xmax
+
+
 class StuckOwner(NamedTuple):
     """A session that held the part's lock without a sign of life, and what it was doing."""
 
@@ -83,6 +114,8 @@ class Outbox:
         self.part = part
         self._part_count = part_count
         self._seen = ""  # the snapshot of the last read
+        self._floor = Floor()
+        self._read_all_at_s = 0.0
         self._connection: Connection = connect(
             database_url, application_name=f"wallet-relay-{part}"
         )
@@ -123,8 +156,10 @@ class Outbox:
         At most `records_max` records of about `bytes_max` together; a row that is larger comes
         alone.
         """
-        bounds = {"part": self.part, "part_count": self._part_count}
+        bounds = {"part": self.part, "part_count": self._part_count, "floor": self._floor.id}
         bounds |= {"records_max": records_max, "bytes_max": bytes_max}
+        if (now_s := time.monotonic()) > self._read_all_at_s + _READ_ALL_S:
+            bounds["floor"], self._read_all_at_s = 0, now_s
         with self._connection.pipeline():
             self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = self._connection.execute(_SQL["snapshot"], prepare=True)
@@ -133,7 +168,9 @@ class Outbox:
             accounts = self._read_accounts(_moved_clients(rows))
             self._connection.execute("COMMIT")
         self._seen = _only(snapshot)
-        return Batch(rows, accounts)
+        batch = Batch(rows, accounts)
+        self._floor.learn(self._seen, batch.ids)
+        return batch
 
     def read_event_ids(self, ids: Sequence[int]) -> dict[int, list[str]]:
         """The `ce_id`s of each of these rows that is still there, by the row's id."""

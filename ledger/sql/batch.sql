@@ -73,8 +73,9 @@ ORDER BY b.client_id, b.topic
 FOR NO KEY UPDATE OF b
 
 -- name: take_ids
--- The clock is read here, under the locks: the times of an account's rows rise as their ids do.
-SELECT clock_timestamp(), array(SELECT nextval('transaction_ids') FROM generate_series(1, %s))
+-- The clock is read here, under the locks: the times of an account's rows rise as their ids do. The transaction gets its
+-- id here at the latest, before it takes any of the outbox: the relay's floor relies on it (ledger.outbox.Floor).
+SELECT clock_timestamp(), array(SELECT nextval('transaction_ids') FROM generate_series(1, %s)), pg_current_xact_id()
 
 -- name: lock_clients
 SELECT c.client_id, c.registered

@@ -29,7 +29,7 @@ FROM (
     SELECT o.*, sum(o.record_count) OVER up_to_here AS record_sum, sum(o.byte_count) OVER up_to_here AS byte_sum,
            row_number() OVER up_to_here AS place
     FROM outbox AS o
-    WHERE mod(o.bucket, %(part_count)s) = %(part)s
+    WHERE o.id > %(floor)s AND mod(o.bucket, %(part_count)s) = %(part)s
     WINDOW up_to_here AS (ORDER BY o.id ROWS UNBOUNDED PRECEDING)
     ORDER BY o.id
     LIMIT %(records_max)s
