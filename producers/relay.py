@@ -8,6 +8,7 @@ dropped and it starts from the lock.
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Callable
@@ -355,11 +356,16 @@ class Relay:
         return random.uniform(0.0, longest)
 
     def _drop(self) -> None:
-        """Let go of the session, and so of the lock, and of the producer."""
+        """Let go of the session, and so of the lock, and of the producer.
+
+        What failed may hold the producer and other clients in a cycle (a future keeps its error,
+        whose traceback has the future), with their threads and sockets.
+        """
         self.is_owner = None
         outbox, self._outbox, self._sender = self._outbox, None, None
         if outbox is not None:
             outbox.close()
+        gc.collect()
 
 
 def _made(thing: _T | None) -> _T:

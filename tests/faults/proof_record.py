@@ -146,7 +146,7 @@ class Record:
         ]
         head = ["process"]
         for what in ("memory, MB", "handles", "connections"):
-            head += [f"{what}: second quarter", "last quarter"]
+            head += [f"{what}: third quarter", "last quarter"]
         table = _markdown(head, rows)
         shown = f"\n\nThose that lived all along:\n\n{table}" if rows else ""
         return f"## What they used\n\n![memory, handles, connections, outbox]({plot}){shown}"

@@ -18,11 +18,12 @@ _QUERIES = {
     "outbox": "SELECT coalesce(sum(record_count), 0)::bigint FROM outbox",
     "due": "SELECT count(*) FROM fulfillments WHERE due_at <= statement_timestamp()",
 }
-# What a process may use more of in a run's last quarter than in its second; a shorter run than
-# this says nothing of it: a process warms up, too.
-_LEAK_MIN_S = 900.0
-_MEMORY_GROWTH = 1.15
-_COUNT_GROWTH = 3.0
+# What a process may use more of in a run's last quarter than in its third. Before, it grows to what
+# its largest backlog takes: memory that was freed goes back to the system in part only. A run
+# whose last quarter is earlier than this says nothing.
+_LEAK_AFTER_S = 1_000.0
+_MEMORY_GROWTH = 1.08
+_COUNT_GROWTH = 2.0
 
 
 class Sample(NamedTuple):
@@ -36,7 +37,7 @@ class Sample(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """What a process used in the second quarter of a run and in the last, in the mean."""
+    """What a process used in the third quarter of a run and in the last, in the mean."""
 
     early: Sample
     late: Sample
@@ -68,19 +69,19 @@ class Sampler:
             self._thread.join()
 
     def growth(self, name: str) -> Growth | None:
-        """Of a process that lived from the first quarter on; None where it did not."""
+        """Of a process that lived from the first half on; None where it did not."""
         samples = self.processes.get(name, [])
         quarter = len(samples) // 4
-        if quarter < 2 or samples[quarter].pid != samples[-1].pid:
+        if quarter < 2 or samples[2 * quarter].pid != samples[-1].pid:
             return None
-        return Growth(_mean(samples[quarter : 2 * quarter]), _mean(samples[-quarter:]))
+        return Growth(_mean(samples[2 * quarter : 3 * quarter]), _mean(samples[-quarter:]))
 
     def leaks(self, names: Iterable[str]) -> list[str]:
         """A sentence for each thing that a process used more and more of."""
         found = []
         for name in names:
             growth = self.growth(name)
-            if growth is None or growth.late.at_s - growth.early.at_s < _LEAK_MIN_S / 2:
+            if growth is None or growth.late.at_s < _LEAK_AFTER_S:
                 continue
             early, late = growth
             if late.memory_mb > early.memory_mb * _MEMORY_GROWTH:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import random
 import threading
 import time
 from collections import defaultdict
+from concurrent.futures import Future
 from typing import Any
 
 import orjson
+import psutil
 import psycopg
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
@@ -339,6 +344,38 @@ def test_an_owner_that_is_stuck_in_a_statement_loses_the_lock(
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert any(line.get("state") == "active" for line in logs)
+
+
+def test_a_relay_that_starts_over_keeps_no_thread_of_what_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = itertools.count()
+
+    def fail(client: dict[str, Any], *_topics: object, **_more: object) -> dict[Any, set[str]]:
+        admin = AdminClient(client)
+        admin.list_topics(timeout=10)
+        asked = {"it": Future[None]()}
+        # As the client's own does: the future has the error, whose traceback has this frame.
+        asked["it"].set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        if next(tries) < 5:
+            asked["it"].result()
+        return {}
+
+    def threads() -> int:
+        return psutil.Process().num_threads()
+
+    world.insert_many(1, 10)
+    monkeypatch.setattr(relay_module, "open_event_ids", fail)
+    gc.collect()
+    gc.disable()  # in its own process the relay has Python look for cycles rarely
+    try:
+        before = threads()
+        with world.relay():
+            eventually(lambda: world.waiting() == 0, timeout_s=30)
+            assert next(tries) > 5
+        eventually(lambda: threads() <= before, timeout_s=10)
+    finally:
+        gc.enable()
 
 
 def published_numbers(world: World, *, clients: int = 7) -> dict[bytes, list[int]]:
