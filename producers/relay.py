@@ -8,7 +8,6 @@ dropped and it starts from the lock.
 
 from __future__ import annotations
 
-import gc
 import random
 import time
 from collections.abc import Callable
@@ -133,6 +132,7 @@ class Relay:
                 raise RelayStoppedError(str(error)) from error
             except (psycopg.Error, KafkaException, BufferError, NotReadyError) as error:
                 self._report(error)
+                _let_go(error)
             finally:
                 self._drop()
             if failed:
@@ -248,6 +248,7 @@ class Relay:
             self._log.warning("a transaction is aborted", error=kafka_error(error).str())
             if may_hide_impassable(kafka_error(error)):
                 self._suspects = max(self._suspects, len(batch.rows))
+            _let_go(error)
             _made(self._sender).abort()
             self._abort_orphans()
             return False
@@ -356,16 +357,11 @@ class Relay:
         return random.uniform(0.0, longest)
 
     def _drop(self) -> None:
-        """Let go of the session, and so of the lock, and of the producer.
-
-        What failed may hold the producer and other clients in a cycle (a future keeps its error,
-        whose traceback has the future), with their threads and sockets.
-        """
+        """Let go of the session, and so of the lock, and of the producer."""
         self.is_owner = None
         outbox, self._outbox, self._sender = self._outbox, None, None
         if outbox is not None:
             outbox.close()
-        gc.collect()
 
 
 def _made(thing: _T | None) -> _T:
@@ -373,6 +369,19 @@ def _made(thing: _T | None) -> _T:
     if thing is None:
         raise RuntimeError("the relay has not taken over")
     return thing
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Have an error, and those it came from, hold no frame any more, and so no client of Kafka's
+    with its threads and sockets.
+
+    A future that failed keeps its error, whose traceback has the future: a cycle, for which our
+    processes look rarely. And confluent-kafka 2.16 keeps the error of a commit for ever where the
+    abort after it fails, too (seen: one reference that nobody has).
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _trouble(error: Exception) -> str:

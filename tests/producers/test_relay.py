@@ -350,13 +350,16 @@ def test_a_relay_that_starts_over_keeps_no_thread_of_what_failed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = itertools.count()
+    kept = list[Exception]()
 
     def fail(client: dict[str, Any], *_topics: object, **_more: object) -> dict[Any, set[str]]:
         admin = AdminClient(client)
         admin.list_topics(timeout=10)
         asked = {"it": Future[None]()}
-        # As the client's own does: the future has the error, whose traceback has this frame.
-        asked["it"].set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        # As the binding does: the future has the error, whose traceback has this frame; and some
+        # errors are never let go.
+        kept.append(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        asked["it"].set_exception(kept[-1])
         if next(tries) < 5:
             asked["it"].result()
         return {}
