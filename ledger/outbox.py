@@ -24,10 +24,11 @@ _LOCK = 0x6F757462
 
 # How long a session may be silent. 3 s flaps when the broker is slow.
 _IDLE_MAX_S = 10
-# How often a read is not trusted to begin at the floor.
-_READ_ALL_S = 5.0
 # Past the idle session's own end: whoever is silent longer is stuck in a statement.
 _SILENCE_MAX_S = 11
+
+# How often a read is not trusted to begin at the floor.
+_READ_ALL_S = 5.0
 
 _SESSION_SETTINGS = {
     "idle_session_timeout": f"{_IDLE_MAX_S}s",

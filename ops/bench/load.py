@@ -332,7 +332,7 @@ class Load:
                 self._producer.produce(
                     self._topic, command.value, command.client_id, on_delivery=self._delivered
                 )
-            except BufferError:  # the queue is full
+            except BufferError:  # the queue is full: reports make room
                 self._producer.poll(0.1)
             else:
                 return

@@ -45,6 +45,7 @@ from tests.faults.proof_traffic import Downstream, Upstream
 from tests.faults.small_disk import NoMountError
 
 _CLIENTS = 400
+_OPENING_TIMEOUT_S = 60.0
 _BACK_TIMEOUT_S = 90.0
 _BACK_LIMIT_S = 15.0
 _PROOF_PER_S = 100.0
@@ -121,7 +122,9 @@ def _run(options: argparse.Namespace, root: Path) -> Record:
         sampler = Sampler(
             crew, ground.database_url, interval_s, lambda: upstream.sent - downstream.count
         )
-        attack = _Attack(record, field, sampler, options.page.with_suffix(".svg"))
+        picture = options.page.with_suffix(".svg")
+        limit_s = 0.0 if options.soak else _BACK_LIMIT_S
+        attack = _Attack(record, field, sampler, picture, limit_s)
         attack.open()
         if options.soak and not options.rate:
             say = _screen.print
@@ -144,18 +147,21 @@ def _run(options: argparse.Namespace, root: Path) -> Record:
                 for r in record.removed
                 if not r.is_caught
             ]
-        _write(record, options)
+        _write(record, options, picture.name)
     return record
 
 
 @dataclass(slots=True)
 class _Attack:
-    """The minutes of it."""
+    """The minutes of it. After a fault all must be back within `limit_s`, if any: at a high rate
+    what had come meanwhile has to be worked off first.
+    """
 
     record: Record
     field: Field
     sampler: Sampler
     picture: Path
+    limit_s: float
     _drawn_at_s: float = 0.0
 
     def open(self) -> None:
@@ -163,9 +169,7 @@ class _Attack:
         upstream, downstream = self.field.upstream, self.field.downstream
         downstream.start()
         upstream.open()
-        began_s = time.monotonic()
-        while downstream.count < upstream.sent and time.monotonic() < began_s + 60:
-            time.sleep(0.05)
+        downstream.await_count(upstream.sent, _OPENING_TIMEOUT_S)
 
     def run(self, *, soak: bool) -> None:
         """Traffic, then fault after fault until the time is over; then all that is still sent."""
@@ -181,7 +185,7 @@ class _Attack:
             if time.monotonic() - began_s + step.pause_s > minutes * 60:
                 break
             time.sleep(step.pause_s)
-            self._strike(step, 0.0 if soak else _BACK_LIMIT_S)
+            self._strike(step)
             self._say(number, began_s)
             if time.monotonic() > self._drawn_at_s + _PICTURE_S:
                 self._draw()
@@ -197,7 +201,7 @@ class _Attack:
         self.picture.write_text(draw_samples(self.sampler), encoding="utf-8")
         self._drawn_at_s = time.monotonic()
 
-    def _strike(self, step: Step, limit_s: float) -> None:
+    def _strike(self, step: Step) -> None:
         """Do a step, and wait until everything is back."""
         done: list[Done] = []
 
@@ -223,14 +227,13 @@ class _Attack:
             _screen.print(f"{name} had ended by itself and is started again")
         kind = step.kinds[0] if len(step.kinds) == 1 else "two at once"
         what = " + ".join(f"{each.kind}: {each.what}" for each in done)
-        self._await_recovery(kind, what, done, limit_s)
+        self._await_recovery(kind, what, done)
         if not self.field.crew.await_group(self.field.new_admin()):
             self.record.findings.append(f"the group still misses or counts workers after {what}")
 
-    def _await_recovery(self, kind: str, what: str, done: list[Done], limit_s: float) -> None:
+    def _await_recovery(self, kind: str, what: str, done: list[Done]) -> None:
         """Wait for the next answer, and until each partition has answered something sent since;
-        where fulfillment was hit, until an order has ended, too. That must not take longer than
-        `limit_s`, if any: at a high rate it has to work off first what had come meanwhile.
+        where fulfillment was hit, until an order has ended, too.
         """
         back_at_s, seen = max(each.back_at_s for each in done), self.field.downstream
         marks = self.field.upstream.delivered.copy()  # a new partition's may come meanwhile
@@ -245,8 +248,8 @@ class _Attack:
         else:
             self.record.findings.append(f"not back {_BACK_TIMEOUT_S:.0f} s after {what}")
         all_s = time.monotonic() - back_at_s
-        allowed_s = limit_s + _SESSION_TIMEOUT_S * kind.startswith(_WAIT_FOR_SESSION)
-        if limit_s and all_s > allowed_s and kind != "two at once":
+        allowed_s = self.limit_s + _SESSION_TIMEOUT_S * kind.startswith(_WAIT_FOR_SESSION)
+        if self.limit_s and all_s > allowed_s and kind != "two at once":
             self.record.findings.append(f"back only {all_s:.1f} s after {what}")
         next_s = next_at_s - back_at_s if next_at_s > back_at_s else all_s
         self.record.recoveries.append(Recovery(kind, what, next_s, all_s))
@@ -280,12 +283,10 @@ def _environ(ground: Servers) -> dict[str, str]:
     }
 
 
-def _write(record: Record, options: argparse.Namespace) -> None:
+def _write(record: Record, options: argparse.Namespace, plot: str) -> None:
     title, verb = ("Soak", "make soak") if options.soak else ("Proof", "make proof")
     command = f"{verb} MINUTES={options.minutes:g} SEED={options.seed}"
-    options.page.write_text(
-        record.page(title, command, options.page.with_suffix(".svg").name), encoding="utf-8"
-    )
+    options.page.write_text(record.page(title, command, plot), encoding="utf-8")
 
 
 if __name__ == "__main__":

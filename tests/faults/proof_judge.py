@@ -48,9 +48,7 @@ def count_answers(record: Record, system: System, downstream: Downstream) -> Non
     if not settle(system, last, _SETTLE_TIMEOUT_S):
         record.findings.append("not everything was answered and published in the end")
     verdict.inputs = sum(map(len, offsets.values()))
-    deadline = time.monotonic() + _READ_TIMEOUT_S
-    while downstream.count < verdict.inputs and time.monotonic() < deadline:
-        time.sleep(0.1)
+    downstream.await_count(verdict.inputs, _READ_TIMEOUT_S)
     time.sleep(1.0)  # for one that comes twice
     downstream.end()
     for partition, found in offsets.items():

@@ -13,10 +13,12 @@ import psycopg
 
 from tests.faults.proof_crew import Crew
 
+# Orders whose next call should be made by now.
+DUE = "SELECT count(*) FROM fulfillments WHERE due_at <= statement_timestamp()"
 _QUERIES = {
     "sessions": "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'wallet%'",
     "outbox": "SELECT coalesce(sum(record_count), 0)::bigint FROM outbox",
-    "due": "SELECT count(*) FROM fulfillments WHERE due_at <= statement_timestamp()",
+    "due": DUE,
 }
 # What a process may use more of in a run's last quarter than in its third. Before, it grows to what
 # its largest backlog takes: memory that was freed goes back to the system in part only. A run
@@ -54,7 +56,8 @@ class Sampler:
     interval_s: float
     waiting: Callable[[], int]
     processes: dict[str, list[Sample]] = field(default_factory=dict)
-    # What the database says: sessions of ours, records in the outbox.
+    # What the database says (sessions of ours, records in the outbox, orders that are due), and
+    # what waits.
     counts: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None

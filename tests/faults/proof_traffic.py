@@ -25,6 +25,7 @@ _CLIENT = {
     "log_level": 0,
 }
 _TICK_S = 0.02
+_LOOK_S = 0.05
 
 
 @dataclass(slots=True)
@@ -153,6 +154,15 @@ class Downstream:
     def watch(self, topic: str, partition: int) -> None:
         """Read a partition that was added, too."""
         self._added.append(TopicPartition(topic, partition, 0))
+
+    def await_count(self, count: int, timeout_s: float) -> bool:
+        """Wait until so many answers were read; whether they were."""
+        deadline = time.monotonic() + timeout_s
+        while self.count < count:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_S)  # the reading thread counts on
+        return True
 
     def end(self) -> None:
         self._stop.set()
