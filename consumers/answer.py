@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
+from msgspec import UNSET, Struct, UnsetType, json
+from msgspec.structs import asdict, replace
 
 from ledger.book import Hold, Transaction
-from ledger.command import Command
+from ledger.command import Source
 from ledger.currency import Currencies
 from ledger.money import format_amount
 from ledger.order_state import OrderState, unpack_state
@@ -21,6 +22,39 @@ from schemas.order import event_type, order_value
 from schemas.topic import ORDER_RESULT, WALLET_COMMAND, WALLET_RESULT
 
 InputHeaders = Sequence[tuple[str, bytes | None]] | None
+
+_encode = json.Encoder().encode
+
+
+class _Result(Struct, gc=False):
+    """A value of `wallet-result` (schemas.result), which is encoded in half of a dict's time. The
+    last three are of an answered query.
+    """
+
+    command_id: str | None
+    type: str
+    client_id: str
+    status: str
+    reason: str | None
+    detail: str | None
+    duplicate: bool
+    transaction_id: str | None
+    currency: str | None
+    amount: str | None
+    balance_before: str | None
+    balance_after: str | None
+    held: str | None
+    counterparty: str | None
+    hold_id: str | None
+    merchant_id: str | None
+    original_command_id: str | None
+    reference: str | None
+    description: str | None
+    occurred_at: str
+    source: Source | None = None
+    wallets: list[dict[str, Any]] | UnsetType = UNSET
+    transactions: list[dict[str, Any]] | UnsetType = UNSET
+    next_before: str | UnsetType | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +74,8 @@ class Answerer:
         trace = trace_headers(headers)
         packed = pack_headers(trace) if trace else None
         if kind == WALLET_COMMAND:
-            topic, (ce_type, value) = WALLET_RESULT, self._wallet_result(decision)
+            topic, result = WALLET_RESULT, self._wallet_result(decision)
+            ce_type, value = f"wallet.command.{result.status}.v1", _encode(result)
         else:
             topic, (ce_type, value) = ORDER_RESULT, self._order_result(decision)
         transaction = decision.transaction
@@ -50,18 +85,17 @@ class Answerer:
         correlation_id = command.correlation_id
         rows = [
             OutboxRecord(
-                topic, None, command.client_id.encode(), orjson.dumps(value), event_id, ce_type,
+                topic, None, command.client_id.encode(), value, event_id, ce_type,
                 correlation_id, None, packed, moved,
             )
         ]  # fmt: skip
         if transaction is not None and decision.peer_held is not None:
-            value = self._seen_by_peer(transaction, decision.peer_held)
-            event = value["type"]
+            seen = self._kept(seen_by_peer(transaction, decision.peer_held))
             rows.append(
                 OutboxRecord(
                     WALLET_RESULT, None, str(transaction.counterparty).encode(),
-                    orjson.dumps(value), f"{event_id}/{event}",
-                    f"wallet.{event.replace('_', '.')}.v1",
+                    _encode(seen), f"{event_id}/{seen.type}",
+                    f"wallet.{seen.type.replace('_', '.')}.v1",
                     correlation_id, event_id, packed, True,
                 )
             )  # fmt: skip
@@ -69,9 +103,8 @@ class Answerer:
 
     def tell_expiry(self, hold: Hold, transaction: Transaction) -> OutboxRecord:
         """The record that tells of a hold whose time was over: it answers no input."""
-        value = self._kept(transaction) | {"source": None}
         return OutboxRecord(
-            WALLET_RESULT, None, hold.client_id.encode(), orjson.dumps(value),
+            WALLET_RESULT, None, hold.client_id.encode(), _encode(self._kept(transaction)),
             f"{hold.client_id}/{hold.hold_id}/expired", "wallet.hold.released.v1",
             hold.correlation_id or hold.command_id, hold.event_id, None, True,
         )  # fmt: skip
@@ -92,48 +125,36 @@ class Answerer:
             None, None, packed, False,
         )  # fmt: skip
 
-    def _wallet_result(self, decision: Decision) -> tuple[str, dict[str, Any]]:
+    def _wallet_result(self, decision: Decision) -> _Result:
         command, transaction, refusal = decision.command, decision.transaction, decision.refusal
         if transaction is not None:
             result = self._kept(transaction)
-            result["duplicate"] = decision.duplicate
+            result.duplicate = decision.duplicate
             if decision.rest is not None:
                 rest = decision.rest
-                result["balance_before"] = self._amount(rest.balance_before, rest.currency)
+                result.balance_before = self._amount(rest.balance_before, rest.currency)
         else:
             status = "answered" if refusal is None else "rejected"
             result = self._not_kept(decision, status)
-        result["source"] = _place(command)
+        result.source = command.source
         if decision.wallets is not None:
-            result |= self._query(decision)
-        return f"wallet.command.{result['status']}.v1", result
+            result.wallets, result.transactions = self._query(decision)
+            before = decision.next_before
+            result.next_before = None if before is None else str(before)
+        return result
 
-    def _kept(self, t: Transaction) -> dict[str, Any]:
+    def _kept(self, t: Transaction) -> _Result:
         """A kept outcome, told from its row alone: a duplicate repeats it field by field."""
-        return {
-            "command_id": t.caused_by,
-            "type": t.type,
-            "client_id": t.client_id,
-            "status": t.status,
-            "reason": t.reason,
-            "detail": t.detail,
-            "duplicate": False,
-            "transaction_id": str(t.id),
-            "currency": t.currency,
-            "amount": self._amount(t.amount, t.currency),
-            "balance_before": self._amount(t.balance_before, t.currency),
-            "balance_after": self._amount(t.balance_after, t.currency),
-            "held": self._amount(t.held_after, t.currency),
-            "counterparty": t.counterparty,
-            "hold_id": t.hold_id,
-            "merchant_id": t.merchant_id,
-            "original_command_id": t.original_command_id,
-            "reference": t.reference,
-            "description": t.description,
-            "occurred_at": format_moment(t.created_at),
-        }
+        currency, amount = t.currency, self._amount
+        return _Result(
+            t.caused_by, t.type, t.client_id, t.status, t.reason, t.detail, False, str(t.id),
+            currency, amount(t.amount, currency), amount(t.balance_before, currency),
+            amount(t.balance_after, currency), amount(t.held_after, currency), t.counterparty,
+            t.hold_id, t.merchant_id, t.original_command_id, t.reference, t.description,
+            format_moment(t.created_at),
+        )  # fmt: skip
 
-    def _not_kept(self, decision: Decision, status: str) -> dict[str, Any]:
+    def _not_kept(self, decision: Decision, status: str) -> _Result:
         """The answer to a query, or a refusal that is not remembered: the row it would have had."""
         command, refusal = decision.command, decision.refusal
         row = Transaction(
@@ -145,34 +166,28 @@ class Answerer:
             decision.balance, decision.balance, decision.held, None, None, command.reference,
             command.description, None, None, None, None, None, None, self.now,
         )  # fmt: skip
-        return self._kept(row) | {"transaction_id": None}
+        result = self._kept(row)
+        result.transaction_id = None
+        return result
 
-    def _seen_by_peer(self, t: Transaction, held: int) -> dict[str, Any]:
-        """The same movement as the counterparty sees it."""
-        return self._kept(seen_by_peer(t, held)) | {"source": None}
-
-    def _query(self, decision: Decision) -> dict[str, Any]:
+    def _query(self, decision: Decision) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The wallets and the transactions that a query asked for."""
         client_id = decision.command.client_id
-        return {
-            "wallets": [self._wallet(wallet) for wallet in decision.wallets or ()],
-            "transactions": [
-                self._listed(t if t.client_id == client_id else seen_by_peer(t))
-                for t in decision.recent or ()
-            ],
-            "next_before": None if decision.next_before is None else str(decision.next_before),
-        }
+        return [self._wallet(wallet) for wallet in decision.wallets or ()], [
+            self._listed(t if t.client_id == client_id else seen_by_peer(t))
+            for t in decision.recent or ()
+        ]
 
-    def _order_result(self, decision: Decision) -> tuple[str, dict[str, Any]]:
+    def _order_result(self, decision: Decision) -> tuple[str, bytes]:
         command = decision.command
         event, state = _order_event(decision)
         value = order_value(
-            event, state, self._amount, command_id=command.command_id, source=_place(command),
-            duplicate=decision.duplicate,
+            event, state, self._amount, command_id=command.command_id,
+            source=asdict(command.source), duplicate=decision.duplicate,
         )  # fmt: skip
         if decision.wallets is not None:
-            value |= self._query(decision)
-            del value["next_before"]
-        return event_type(event), value
+            value["wallets"], value["transactions"] = self._query(decision)
+        return event_type(event), _encode(value)
 
     def _wallet(self, wallet: WalletState) -> dict[str, Any]:
         return {
@@ -205,11 +220,6 @@ class Answerer:
         if minor is None or currency is None:
             return None
         return format_amount(minor, self.currencies.scale_of_amounts(currency))
-
-
-def _place(command: Command) -> dict[str, Any]:
-    source = command.source
-    return {"topic": source.topic, "partition": source.partition, "offset": source.offset}
 
 
 _ORDER_EVENTS = {
@@ -246,7 +256,8 @@ def seen_by_peer(t: Transaction, held: int | None = None) -> Transaction:
     if not t.reaches_peer or t.amount is None or t.peer_balance_after is None:
         raise ValueError(f"transaction {t.id} reached no counterparty")
     received = t.credit_kind == PEER
-    return t._replace(
+    return replace(
+        t,
         client_id=str(t.counterparty),
         counterparty=t.client_id,
         type="transfer_received" if received else "transfer_reversed",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
+from msgspec import Struct
 from psycopg import Connection
 from psycopg.errors import UniqueViolation
 
@@ -24,8 +25,7 @@ from ledger.rule import Rules
 from schemas.header import DeadLetter
 
 
-@dataclass(slots=True)
-class Item:
+class Item(Struct, gc=False):
     """An input record, as it was read under its partition's `epoch`.
 
     `kind` is its topic's name without the prefix, `content` what it was decoded into, None until
@@ -91,6 +91,8 @@ class Trust:
 
 
 _WARY_BATCHES = 100
+# Few enough for what was decided to be in the core's cache still when it is told.
+_DECIDED_TOGETHER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,8 @@ class Ledger:
         try:
             book = self.load(items, wary=wary)
             self.clock.lap("load")
-            outbox, tallies = self.decide(items, book)
-            self.clock.lap("decide")
-            self.write(book, outbox)
+            tallies: Tallies = {}
+            self.write(book, self.answers(items, book, tallies))
             self.clock.lap("write")
             self.commit([tally.move(positions[key]) for key, tally in tallies.items()], book)
             self.clock.lap("commit")
@@ -145,37 +146,39 @@ class Ledger:
         """
         return journal.load(self.connection, needed(items, self.rules, wary=wary))
 
-    def decide(self, items: Sequence[Item], book: Book) -> tuple[Iterator[OutboxRecord], Tallies]:
-        """Decide the records one after another on the book; no I/O. What there is to tell of them
-        is only made as it is asked for.
+    def answers(
+        self, items: Sequence[Item], book: Book, tallies: Tallies
+    ) -> Iterator[OutboxRecord]:
+        """What there is to tell of the records, which are decided as it is asked for: PostgreSQL
+        takes in the first ones' rows meanwhile.
         """
+        answerer = Answerer(self.currencies, book.now)
+        for start in range(0, len(items), _DECIDED_TOGETHER):
+            some = items[start : start + _DECIDED_TOGETHER]
+            self.clock.lap("write")
+            decisions = self.decide(some, book, tallies)
+            self.clock.lap("decide")
+            for item, decision in zip(some, decisions, strict=True):
+                yield from _tell(answerer, item, decision)
+
+    def decide(
+        self, items: Sequence[Item], book: Book, tallies: Tallies
+    ) -> list[Decision | DeadRecord]:
+        """Decide the records one after another on the book, and count them; no I/O."""
         rules = replace(self.rules, currencies=self.currencies)
-        decided: list[tuple[Item, Decision | DeadRecord]] = []
-        tallies: Tallies = {}
+        decisions = []
         for item in items:
             tally = tallies.get((item.topic, item.partition))
             if tally is None:
                 tally = tallies[item.topic, item.partition] = Tally(item.offset)
             tally.next_offset = item.offset + 1
-            decided.append((item, _decide_one(item, book, rules, tally)))
-        return self._tell(decided, book), tallies
-
-    def _tell(
-        self, decided: Iterable[tuple[Item, Decision | DeadRecord]], book: Book
-    ) -> Iterator[OutboxRecord]:
-        answerer = Answerer(self.currencies, book.now)
-        for item, decision in decided:
-            if isinstance(decision, DeadRecord):
-                letter = DeadLetter(
-                    item.topic, item.partition, item.offset, item.timestamp_ms,
-                    decision.reason, decision.detail, max(1, item.attempts),
-                )  # fmt: skip
-                yield answerer.bury(item.kind, letter, item.key, item.value, item.headers)
-            else:
-                yield from answerer.answer(item.kind, decision, item.headers)
+            decisions.append(_decide_one(item, book, rules, tally))
+        return decisions
 
     def write(self, book: Book, outbox: Iterable[OutboxRecord]) -> None:
-        """Write the book's changes, the journal and the outbox."""
+        """Write the book's changes, the journal and the outbox; the book may change as long as the
+        outbox is run through.
+        """
         journal.write(self.connection, book, outbox)
 
     def commit(self, moves: Sequence[Move], book: Book) -> None:
@@ -191,6 +194,18 @@ class Ledger:
                 self.connection.execute("ROLLBACK")
         except psycopg.Error:
             self.connection.close()
+
+
+def _tell(
+    answerer: Answerer, item: Item, decision: Decision | DeadRecord
+) -> Iterable[OutboxRecord]:
+    if not isinstance(decision, DeadRecord):
+        return answerer.answer(item.kind, decision, item.headers)
+    letter = DeadLetter(
+        item.topic, item.partition, item.offset, item.timestamp_ms,
+        decision.reason, decision.detail, max(1, item.attempts),
+    )  # fmt: skip
+    return [answerer.bury(item.kind, letter, item.key, item.value, item.headers)]
 
 
 def _decide_one(item: Item, book: Book, rules: Rules, tally: Tally) -> Decision | DeadRecord:

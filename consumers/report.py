@@ -37,7 +37,7 @@ class StageClock:
         self._at = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """This stage ends here, and the next one begins."""
+        """This stage ends here, and another one begins; a stage may come more than once."""
         now = time.perf_counter()
-        self.stage_s[stage] = now - self._at
+        self.stage_s[stage] = self.stage_s.get(stage, 0.0) + now - self._at
         self._at = now

@@ -6,7 +6,7 @@ from typing import TypeVar
 import psycopg
 
 from consumers.batch import Item, Ledger, Tallies, Trust
-from consumers.decode import DeadRecord, Decoder
+from consumers.decode import Decoder
 from consumers.expiry import HOLDS_MAX, release_expired
 from consumers.report import StageClock
 from ledger.command import Command
@@ -44,12 +44,11 @@ class Session:
     def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
         """Decode what is not decoded yet, and apply the batch; raises what Ledger.apply raises."""
         self.clock.start()
-        self._decode(items)
-        if any(_names_unknown_currency(item) for item in items) and self._read_currencies():
-            for item in items:
-                if _names_unknown_currency(item):
-                    item.content = None
-            self._decode(items)
+        unknown = self._decode(items)
+        if unknown and self._read_currencies():
+            for item in unknown:
+                item.content = None
+            self._decode(unknown)
         self.clock.lap("decode")
         return self._with_currencies(lambda ledger: ledger.apply(items, positions))
 
@@ -74,16 +73,21 @@ class Session:
                 raise
             return work(self._ledger())
 
-    def _decode(self, items: Sequence[Item]) -> None:
-        decode = self._decoder.decode
+    def _decode(self, items: Sequence[Item]) -> list[Item]:
+        """Decode what is not decoded yet; gives back those whose currency is not known."""
+        decode, unknown = self._decoder.decode, []
         for item in items:
-            if item.content is None:
-                item.content = decode(
+            content = item.content
+            if content is None:
+                content = item.content = decode(
                     item.kind, item.topic, item.partition, item.offset,
                     item.key, item.value, item.headers,
                 )  # fmt: skip
-                if isinstance(item.content, Command):
-                    item.content.sent_at_ms = item.timestamp_ms
+                if isinstance(content, Command):
+                    content.sent_at_ms = item.timestamp_ms
+            if isinstance(content, Command) and _names_unknown_currency(content):
+                unknown.append(item)
+        return unknown
 
     def _read_currencies(self) -> bool:
         """Read the operator's own units; whether there are new ones."""
@@ -98,8 +102,5 @@ class Session:
         self._decoder = Decoder(currencies, self._default_currency)
 
 
-def _names_unknown_currency(item: Item) -> bool:
-    content = item.content
-    if content is None or isinstance(content, DeadRecord):
-        return False
-    return content.refusal is not None and content.refusal.reason == "unknown_currency"
+def _names_unknown_currency(command: Command) -> bool:
+    return command.refusal is not None and command.refusal.reason == "unknown_currency"

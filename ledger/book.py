@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from ledger.command import Profile
 from ledger.posting import AVAILABLE, ESCROW, HELD, PEER, Posting
@@ -15,7 +17,7 @@ from ledger.rate import Bucket
 PageKey: TypeAlias = tuple[str | None, int | None]
 
 
-class Transaction(NamedTuple):
+class Transaction(Struct, frozen=True, gc=False):
     """A row of the journal, its fields in the order of the table's columns.
 
     Amounts and balances in minor units. `debit_kind` and `credit_kind` name accounts
@@ -88,8 +90,7 @@ def settlement_id(order_id: str, status: str, round_number: int) -> str:
 _REST, _EXPIRED = "rest", "expired"
 
 
-@dataclass(slots=True)
-class Wallet:
+class Wallet(Struct, gc=False):
     """One client's wallet of one currency: its accounts' balances in minor units.
 
     `held` and `escrow` are None as long as the wallet has no such account. `stored`,

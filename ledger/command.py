@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from ledger.refusal import Refusal
 
 
-class Source(NamedTuple):
+class Source(Struct, frozen=True, gc=False):
     """The input record: its real topic (prefix included), partition and offset."""
 
     topic: str
@@ -24,8 +25,7 @@ class Profile:
     phone: str | None
 
 
-@dataclass(slots=True)
-class Command:
+class Command(Struct, gc=False):
     """One record whose envelope could be read.
 
     `refusal` is what was found wrong beyond the envelope (invalid_request, unknown_currency,

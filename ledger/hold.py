@@ -1,6 +1,6 @@
 """Money set aside: held, captured, released, and released by itself when its time is over."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ledger.book import Book, Hold, Transaction, Wallet, expiry_id, rest_id
 from ledger.command import Command
@@ -111,8 +111,10 @@ def _release_rest(command: Command, book: Book, wallet: Wallet, rest: int) -> Tr
         return None
     wallet.post(RELEASE, rest, book.now)
     released = replace(command, type="release", amount_minor=rest)
-    row = journal_row(released, book, wallet, posting=RELEASE)._replace(
-        command_id=rest_id(command.command_id), fingerprint=None
+    row = replace(
+        journal_row(released, book, wallet, posting=RELEASE),
+        command_id=rest_id(command.command_id),
+        fingerprint=None,
     )
     book.keep(row)
     return row

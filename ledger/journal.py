@@ -1,13 +1,14 @@
 """The batch's way to and from the tables: lock and load a book, write what it holds."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any
 
+from msgspec.structs import astuple
 from psycopg import Connection, Cursor, errors
 
 from ledger.book import Book, Client, Hold, Job, Order, PageKey, Transaction, Wallet
@@ -86,7 +87,7 @@ def load(connection: Connection, need: Need) -> Book:
     book.refunded = {(client_id, command_id): amount for client_id, command_id, amount in refunded}
     book.buckets = {(client, topic): Bucket(level, ms) for client, topic, level, ms in buckets}
     for row in known:
-        transaction = Transaction._make(row)
+        transaction = Transaction(*row)
         book.known[transaction.client_id, transaction.command_id] = transaction
     _add_orders(book, orders)
     _add_orders(book, _call_for(connection, "orders", _refunded_orders(need, book)))
@@ -105,11 +106,11 @@ def due_holds(connection: Connection, count_max: int) -> list[tuple[str, str, st
 def write(connection: Connection, book: Book, outbox: Iterable[OutboxRecord]) -> None:
     """Write the book's changes and the outbox inside the transaction that `load` began.
 
-    The outbox is run through while PostgreSQL takes in the journal, so making it may take time.
-    Raises psycopg.Error, and what making it raises.
+    The outbox is run through while PostgreSQL takes in the journal, which may still grow by that:
+    deciding and telling may take their time. Raises psycopg.Error, and what making it raises.
     """
-    with _copied(connection, book.journal):
-        parcels = list(pack(outbox))
+    with _copying(connection, book.journal) as copy_new_rows:
+        parcels = list(pack(_after_each(outbox, copy_new_rows)))
     clients = sorted(_changed_clients(book), key=lambda client: client.client_id)
     wallets = [w for mine in book.wallets.values() for w in mine.values() if w.changed]
     wallets.sort(key=lambda wallet: (wallet.client_id, wallet.currency))
@@ -123,20 +124,40 @@ def write(connection: Connection, book: Book, outbox: Iterable[OutboxRecord]) ->
 
 
 @contextmanager
-def _copied(connection: Connection, rows: Sequence[Sequence[Any]]) -> Iterator[None]:
-    """Send the journal's rows, and wait for them at the end of the `with` block.
+def _copying(
+    connection: Connection, journal: Sequence[Transaction]
+) -> Iterator[Callable[[], None]]:
+    """A call that sends what has come to the journal since the last one; at the end of the `with`
+    block the last rows are sent, and all are waited for.
 
     PostgreSQL inserts as they come, 64 kB at a time. COPY in binary takes a fifth of the time of an
     INSERT from unnest.
     """
-    if not rows:
-        yield
-        return
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_transactions"]) as copy:
-        copy.set_types(_TRANSACTION_TYPES)
-        for row in rows:
-            copy.write_row(row)
-        yield
+    sent, copy = 0, None
+
+    def copy_new_rows() -> None:
+        nonlocal sent, copy
+        if sent == len(journal):
+            return
+        if copy is None:
+            cursor = stack.enter_context(connection.cursor())
+            copy = stack.enter_context(cursor.copy(_SQL["copy_transactions"]))
+            copy.set_types(_TRANSACTION_TYPES)
+        while sent < len(journal):
+            copy.write_row(astuple(journal[sent]))
+            sent += 1
+
+    with ExitStack() as stack:
+        yield copy_new_rows
+        copy_new_rows()
+
+
+def _after_each(
+    records: Iterable[OutboxRecord], call: Callable[[], None]
+) -> Iterator[OutboxRecord]:
+    for record in records:
+        call()
+        yield record
 
 
 def _add_accounts(book: Book, rows: Iterable[Sequence[Any]]) -> None:
@@ -219,7 +240,7 @@ def _load_clients(connection: Connection, need: Need, book: Book) -> None:
     for client_id, page in need.pages:
         book.history.setdefault(client_id, {})[page] = deque()
     for client_id, currency, before, *row in history:
-        book.history[client_id][currency, before].append(Transaction._make(row))
+        book.history[client_id][currency, before].append(Transaction(*row))
 
 
 def _page_rows(need: Need) -> list[tuple[str, str | None, int | None, int]]:

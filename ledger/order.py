@@ -1,7 +1,8 @@
 """Orders: paid into escrow, then completed, failed, given back or tried again."""
 
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from ledger.book import Book, Job, Order, Transaction, Wallet, settlement_id
 from ledger.command import Command
@@ -195,7 +196,7 @@ def _keep(
     """Write the outcome into the journal, with the order as it stands after it."""
     row = journal_row(command, book, wallet, posting=posting, refusal=refusal)
     if order is not None:
-        row = row._replace(order_state=pack_state(state_of(order, book)))
+        row = replace(row, order_state=pack_state(state_of(order, book)))
     book.keep(row)
     return Decision(command, row)
 

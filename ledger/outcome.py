@@ -1,8 +1,9 @@
 """What deciding a command gives: the answer, the row that is kept, the refusals of all rules."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from ledger.book import Book, Transaction, Wallet
 from ledger.command import Command
@@ -22,8 +23,7 @@ class WalletState(NamedTuple):
     updated_at: datetime | None
 
 
-@dataclass(slots=True)
-class Decision:
+class Decision(Struct, gc=False):
     """The answer to one command.
 
     `transaction` is the kept outcome (for a duplicate the first one's), None where nothing is

@@ -1,6 +1,6 @@
 """Commands that refer to an earlier one: its currency is theirs, and the amount's scale."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ledger.book import Book, Hold, Order, Transaction, Wallet
 from ledger.command import Command

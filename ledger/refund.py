@@ -1,6 +1,6 @@
 """Refunds: money back along the way it went, in part or all that is left, never more."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ledger.book import Book, Transaction, Wallet
 from ledger.command import Command

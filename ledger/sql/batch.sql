@@ -210,6 +210,6 @@ FROM STDIN (FORMAT binary)
 INSERT INTO outbox (bucket, record_count, byte_count, records, created_at)
 SELECT r.bucket, r.record_count, r.byte_count, r.records, n.now
 FROM (SELECT %s::timestamptz AS now) AS n
-CROSS JOIN unnest(%s::smallint[], %s::integer[], %s::integer[], %s::bytea[]) WITH ORDINALITY
+CROSS JOIN unnest(%s::smallint[], %s::integer[], %s::integer[], %b::bytea[]) WITH ORDINALITY
     AS r (bucket, record_count, byte_count, records, number)
 ORDER BY r.number

@@ -51,31 +51,42 @@ def run_worker(settings: Settings, _arguments: dict[str, Any], stop: Event) -> N
             tell({"assigned": True})
         return bool(items)
 
-    stages = {name: Stage() for name in _STAGES}
+    stages, clock = {name: Stage() for name in _STAGES}, _Clock()
     for name, (owner, method) in _STAGES.items():
         counts = polled if name == "poll" else _always
-        setattr(owner, method, _timed(getattr(owner, method), stages[name], counts))
+        setattr(owner, method, clock.timed(getattr(owner, method), stages[name], counts))
     worker = Worker(settings, database_url=settings.database_url.get_secret_value())
     worker.run(stop)
     tell({"records": records, "stages": {name: asdict(s) for name, s in stages.items()}})
 
 
-def _timed(
-    call: Callable[..., Any], stage: Stage, counts: Callable[[Any], bool]
-) -> Callable[..., Any]:
-    """The same call, its time added to the stage's where what it returns counts."""
+@dataclass(slots=True)
+class _Clock:
+    """Times calls that may be made within each other: each stage without the others."""
 
-    @wraps(call)
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        wall, cpu = time.perf_counter(), time.thread_time()
-        result = call(*args, **kwargs)
-        if counts(result):  # a poll that waited for nothing is no work
-            stage.calls += 1
-            stage.wall_s += time.perf_counter() - wall
-            stage.cpu_s += time.thread_time() - cpu
-        return result
+    wall_s: float = 0.0  # of all stages that have ended
+    cpu_s: float = 0.0
 
-    return timed
+    def timed(
+        self, call: Callable[..., Any], stage: Stage, counts: Callable[[Any], bool]
+    ) -> Callable[..., Any]:
+        """The same call, its time added to the stage's where what it returns counts."""
+
+        @wraps(call)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            wall_s, cpu_s = time.perf_counter() - self.wall_s, time.thread_time() - self.cpu_s
+            result = call(*args, **kwargs)
+            wall_s = time.perf_counter() - self.wall_s - wall_s
+            cpu_s = time.thread_time() - self.cpu_s - cpu_s
+            self.wall_s += wall_s
+            self.cpu_s += cpu_s
+            if counts(result):  # a poll that waited for nothing is no work
+                stage.calls += 1
+                stage.wall_s += wall_s
+                stage.cpu_s += cpu_s
+            return result
+
+        return timed
 
 
 def _always(_result: Any) -> bool:

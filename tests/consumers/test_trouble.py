@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
+from msgspec.structs import replace
 
 import consumers.batch
 from consumers.assignment import Assignment
@@ -42,9 +43,9 @@ def decide_badly(command: Command, book: Book, rules: Rules) -> Decision:
         raise ZeroDivisionError("our bug")
     decision = decide(command, book, rules)
     if command.reference == "unstorable" and decision.transaction is not None:
-        book.journal[-1] = decision.transaction._replace(description="a NUL: \0")
+        book.journal[-1] = replace(decision.transaction, description="a NUL: \0")
     if command.reference == "impossible" and decision.transaction is not None:
-        book.journal[-1] = decision.transaction._replace(amount=0)
+        book.journal[-1] = replace(decision.transaction, amount=0)
     return decision
 
 

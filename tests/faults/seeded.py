@@ -88,8 +88,8 @@ def outbox_in_the_transaction() -> None:
     good, untold = Ledger.commit, list[OutboxRecord]()
 
     def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> None:
-        journal.write(ledger.connection, book, [])
         untold[:] = rows
+        journal.write(ledger.connection, book, [])
 
     def commit(ledger: Ledger, *arguments: Any) -> None:
         good(ledger, *arguments)
