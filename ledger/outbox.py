@@ -212,10 +212,10 @@ class Outbox:
     def _snapshot(self) -> str:
         return _only(self._connection.execute(_SQL["snapshot"], prepare=True))
 
-    def _read_accounts(self, client_ids: list[str]) -> list[AccountRow]:
-        if not client_ids:
+    def _read_accounts(self, client_lines: str) -> list[AccountRow]:
+        if not client_lines:
             return []
-        found = self._cursor.execute(_SQL["read_accounts"], {"client_ids": client_ids})
+        found = self._cursor.execute(_SQL["read_accounts"], {"client_lines": client_lines})
         return cast(list[AccountRow], found.fetchall())
 
 
@@ -224,9 +224,10 @@ def event_ids(records: Iterable[OutboxRecord]) -> list[str]:
     return [record.event_id for record in records]
 
 
-def _moved_clients(rows: Sequence[PendingRow]) -> list[str]:
+def _moved_clients(rows: Sequence[PendingRow]) -> str:
+    """The ids of the clients whose money moved, a line each: no id has a line's end in it."""
     keys = {record.key for row in rows for record in row.records if record.moved}
-    return [key.decode() for key in keys if key is not None]
+    return b"\n".join(key for key in keys if key is not None).decode()
 
 
 def _only(cursor: Cursor) -> str:
