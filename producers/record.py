@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -15,7 +14,7 @@ from ledger.money import format_amount
 from ledger.outbox import AccountRow
 from ledger.parcel import OutboxRecord
 from ledger.posting import AVAILABLE, HELD
-from schemas.header import event_headers, unpack_headers
+from schemas.header import EventHeaders, event_headers, unpack_headers
 from schemas.moment import format_moment
 from schemas.topic import TOPICS, WALLET_BALANCE, Topics
 
@@ -25,14 +24,9 @@ BALANCE_EVENT_TYPE = "wallet.balance.updated.v1"
 _BY_KEY = -1
 
 
-class Record(NamedTuple):
-    """The arguments of `Producer.produce`: the real topic; partition -1 where the key decides."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None
-    partition: int
-    headers: list[tuple[str, str | bytes | None]]
+# What `Producer.produce` needs: the real topic, value, key, partition (-1 where the key decides),
+# headers. A plain tuple, since one with names takes as long to make as all that goes into it.
+Record: TypeAlias = tuple[str, bytes | None, bytes | None, int, EventHeaders]
 
 
 def real_names(topics: Topics) -> dict[str, str]:
@@ -40,18 +34,18 @@ def real_names(topics: Topics) -> dict[str, str]:
     return {name: topics.real(name) for name in TOPICS}
 
 
-def outbox_record(record: OutboxRecord, at: datetime, names: Mapping[str, str]) -> Record:
-    """What is sent for a record of the outbox that was decided `at`; `names` are `real_names`.
+def outbox_record(record: OutboxRecord, time: str, names: Mapping[str, str]) -> Record:
+    """What is sent for a record of the outbox, decided at `time`; `names` are `real_names`.
 
     One with a partition is a dead letter: it bears the packed headers and no others.
     """
     topic, partition, key, value, event_id, event_type, correlation, causation, packed, _ = record
     further: Any = unpack_headers(packed) if packed else []
     if partition is not None:
-        return Record(names[topic], value, key, partition, further)
-    subject = key.decode() if key is not None else ""
-    headers: Any = event_headers(event_id, event_type, subject, at, correlation, causation, further)
-    return Record(names[topic], value, key, _BY_KEY, headers)
+        return names[topic], value, key, partition, further
+    client_id = key or b""
+    headers = event_headers(event_id, event_type, client_id, time, correlation, causation, further)
+    return names[topic], value, key, _BY_KEY, headers
 
 
 def balance_records(
@@ -66,12 +60,11 @@ def balance_records(
     topic = names[WALLET_BALANCE]
     for client_id, own in groupby(accounts, key=_CLIENT_OF):
         wallets: dict[str, dict[str, Any]] = {}
-        changes, newest, at = 0, "", None
+        changes, newest = 0, ""
         for _, currency, kind, balance, status, version, updated_at in own:
             changes += version
             moment = format_moment(updated_at)  # these compare in a sixth of the moments' time
-            if moment > newest:
-                newest, at = moment, updated_at
+            newest = max(newest, moment)
             if kind == AVAILABLE:  # it comes first
                 amount = _amount(balance, currency, currencies)
                 wallets[currency] = {
@@ -89,8 +82,8 @@ def balance_records(
             wallet["updated_at"] = max(wallet["updated_at"], moment)
         value = {"client_id": client_id, "wallets": [*wallets.values()], "updated_at": newest}
         event_id = f"{WALLET_BALANCE}/{client_id}/{changes}"
-        headers: Any = event_headers(event_id, BALANCE_EVENT_TYPE, client_id, cast(datetime, at))
-        yield Record(topic, orjson.dumps(value), client_id.encode(), _BY_KEY, headers)
+        headers = event_headers(event_id, BALANCE_EVENT_TYPE, client_id, newest)
+        yield topic, orjson.dumps(value), client_id.encode(), _BY_KEY, headers
 
 
 _CLIENT_OF = itemgetter(0)

@@ -21,6 +21,7 @@ from producers.failure import (
 )
 from producers.progress import encode_progress, event_hash
 from producers.record import Record, outbox_record, real_names
+from schemas.moment import format_moment
 from schemas.settings import Settings
 from schemas.topic import INPUTS, WALLET_RELAY_PROGRESS, Topics
 
@@ -29,6 +30,8 @@ _CALL_TIMEOUT_S = 2.0
 # After so long of "again" another relay may have better luck with its own connections.
 _AGAIN_MAX_S = 10.0
 _AGAIN_PAUSE_S = 0.02
+# A record's timestamp, in librdkafka's words.
+_NOW = 0
 
 _SETTINGS: dict[str, str | int | float | bool] = {
     "acks": "all",
@@ -101,7 +104,7 @@ class Sender:
         self._send_rows(rows, singly=singly)
         produce = self._producer.produce
         for topic, value, key, partition, headers in further:
-            produce(topic, value, key, partition, headers=headers)
+            produce(topic, value, key, partition, None, None, _NOW, headers)
         hashes = [event_hash(event_ids(row.records)) for row in rows]
         value = encode_progress([row.id for row in rows], hashes)
         produce(self._names[WALLET_RELAY_PROGRESS], value, str(self._part).encode(), self._part)
@@ -138,14 +141,17 @@ class Sender:
             if error is not None:
                 failures.append(error)
 
-        # The hot loop: no callback for each record where they are not waited for.
+        # The hot loop: no callback for each record where they are not waited for, and arguments by
+        # their places, which take an eighth less of the time than two of them by their names. The
+        # callback comes first: its other name, `on_delivery`, is not looked at behind a None.
         on_delivery = delivered if singly else None
         names, produce = self._names, self._producer.produce
         for row_id, records, at in rows:
+            moment = format_moment(at)
             for record in records:
-                topic, value, key, partition, headers = outbox_record(record, at, names)
+                topic, value, key, partition, headers = outbox_record(record, moment, names)
                 try:
-                    produce(topic, value, key, partition, headers=headers, on_delivery=on_delivery)
+                    produce(topic, value, key, partition, on_delivery, None, _NOW, headers)
                 except KafkaException as error:
                     self._refuse(row_id, record, kafka_error(error))
                     raise

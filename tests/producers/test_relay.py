@@ -69,7 +69,7 @@ def test_a_record_bears_cloud_events_headers_and_stands_where_java_would_put_it(
     world.insert(
         "wallet-command/3/7",
         key="zoë".encode(),
-        correlation_id="c-9",
+        correlation_id="č-9",
         causation_id="wallet-command/1/1",
         headers=pack_headers([trace]),
     )
@@ -85,7 +85,7 @@ def test_a_record_bears_cloud_events_headers_and_stands_where_java_would_put_it(
         "ce_source": b"/wallet",
         "ce_time": b"2026-03-01T12:00:00.000000Z",
         "ce_subject": "zoë".encode(),
-        "correlation-id": b"c-9",
+        "correlation-id": "č-9".encode(),
         "causation-id": b"wallet-command/1/1",
         "traceparent": b"00-1-2-01",
     }
