@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -252,7 +253,8 @@ def _open(
     """The client, the value without its nulls and its type's shape; or why the record is dead."""
     if not key:
         return _dead("missing_key")
-    if _CLIENT_ID.fullmatch(key) is None:
+    client_id = _client_id(key)
+    if client_id is None:
         return _dead("invalid_key")
     if not value:
         return _dead("empty_value")
@@ -266,7 +268,12 @@ def _open(
         return _dead("not_an_object")
     if None in parsed.values():  # null equals absent
         parsed = {field: item for field, item in parsed.items() if item is not None}
-    return _identify(kind, key.decode(), parsed)
+    return _identify(kind, client_id, parsed)
+
+
+@lru_cache(maxsize=50_000)  # a client's one text, too: what is looked up by it is found sooner
+def _client_id(key: bytes) -> str | None:
+    return key.decode() if _CLIENT_ID.fullmatch(key) is not None else None
 
 
 def _identify(

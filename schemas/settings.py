@@ -222,7 +222,7 @@ class Settings(BaseSettings):
         "classic protocol: with the other it is the broker's setting.",
     )
     batch_records_max: int = Field(
-        2_000,
+        4_000,
         validation_alias="WALLET_BATCH_RECORDS_MAX",
         ge=1,
         le=10_000,
