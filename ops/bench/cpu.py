@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from ops.bench.ground import Ground
-from schemas.settings import Settings
+from ops.bench.listener import find_listeners
 
 _PROC = Path("/proc")
 _BACKENDS = """
@@ -33,11 +33,11 @@ class Meter:
         self._database = ground.database
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         self.left_out: list[str] = []
-        self._broker = _embedded_broker(ground.settings)
+        self._brokers = find_listeners(ground.settings.kafka_bootstrap_servers or "")
         if not (_PROC / "self" / "stat").exists():
             self.left_out.append("all CPU times: this system has no /proc")
-        if self._broker is None:
-            self.left_out.append("the broker: it is none of the embedded stack in the data folder")
+        if not self._brokers:
+            self.left_out.append("the broker: no process that we may see listens for it here")
         self._is_local = self._own_backend_is_here()
         if not self._is_local:
             self.left_out.append("PostgreSQL: its processes are not on this machine")
@@ -53,9 +53,7 @@ class Meter:
 
         `pids` are our own processes, by the part that each is.
         """
-        parts = {pid: name for name, pid in pids.items()}
-        if self._broker is not None:
-            parts[self._broker] = "broker"
+        parts = {pid: name for name, pid in pids.items()} | dict.fromkeys(self._brokers, "broker")
         if self._is_local:
             parts |= self._backends()
         found: Reading = {0: (OTHERS, self._machine_s())}
@@ -114,17 +112,3 @@ def total(usages: Iterable[Usage]) -> Usage:
         for part, used_s in usage.items():
             summed[part] += used_s
     return dict(summed)
-
-
-def _embedded_broker(settings: Settings) -> int | None:
-    """The embedded broker's process, where it is the one that is measured."""
-    try:
-        from ops.stack import Stack  # noqa: PLC0415 - of the extra `stack`, which may be missing
-    except ModuleNotFoundError:
-        return None
-    status = Stack(settings.data_dir).status()
-    if status.address is None:
-        return None
-    if status.address.kafka_bootstrap_servers != settings.kafka_bootstrap_servers:
-        return None
-    return next((part.pid for part in status.parts if part.name == "kafka"), None)

@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
 
 import orjson
 import psycopg
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from ops.bench.cpu import OTHERS, used_between
 from ops.bench.figure import Figures, Latency, Round, StageTime, rate, ratio
+from ops.bench.listener import find_listeners
 from ops.bench.load import HOT, commands, mix, mix_all
 from ops.bench.plan import Plan
 from ops.bench.report import show
@@ -56,8 +58,8 @@ def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
     assert list(stages) == ["poll", "decode", "load", "decide", "write", "commit"]
     assert all(took["wall_s"] > 0 for took in stages.values())
     assert "load generator" in document["cpu_s_per_1000"]
-    # The test's own broker is none of the data folder's.
-    assert any("broker" in part for part in document["left_out"])
+    # The test's own broker is none of the data folder's, and known all the same.
+    assert not any("broker" in part for part in document["left_out"])
     assert len(document["mixed"]["rounds"]) == len(document["mixed"]["ratios"]) == 1
     assert {"per_s", "ratio", "cpu_s_per_1000"} < set(document["mixed"])
     assert all(took["wall_s"] > 0 for took in document["mixed"]["stages_per_1000"].values())
@@ -214,6 +216,19 @@ def test_cpu_time_is_divided_between_the_parts_and_everything_else() -> None:
     before = {0: (OTHERS, 100.0), 7: ("worker", 1.0)}
     after = {0: (OTHERS, 110.0), 7: ("worker", 4.0), 8: ("relay", 2.0)}
     assert used_between(before, after) == {"worker": 3.0, "relay": 2.0, OTHERS: 5.0}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_a_broker_of_this_machine_is_known_by_where_it_listens(host: str) -> None:
+    with socket() as broker:
+        broker.bind((host, 0))
+        port = broker.getsockname()[1]
+        assert find_listeners(f"127.0.0.1:{port}") == set()
+        broker.listen()
+        for servers in (f"127.0.0.1:{port}", f"PLAINTEXT://localhost:{port}, [::1]:1"):
+            assert find_listeners(servers) == {os.getpid()}
+        # No broker of ours: another port, another machine, nobody's name.
+        assert find_listeners(f"127.0.0.1:1,192.0.2.1:{port},nowhere.invalid:{port}") == set()
 
 
 def test_the_baseline_has_fewer_commands_but_never_too_few() -> None:
