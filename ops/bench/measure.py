@@ -1,4 +1,4 @@
-"""The measurement from beginning to end: clients, rounds in turn, latency, growth, the books."""
+"""The measurement from beginning to end: clients, rounds in turn, latency, growth, books."""
 
 from dataclasses import dataclass, field
 
@@ -34,6 +34,8 @@ class Measurement:
         others: dict[str, list[Round]] = {load: [] for load in plan.others}
         shared: dict[int, list[Round]] = {workers: [] for workers in plan.workers[1:]}
         self.make_clients()
+        if plan.warm_up:
+            self.warm_up()
         for turn in ("first", "second") if plan.baseline else ("only",):
             ours.append(self.sustain(f"rate, {turn} round", turn))
             for workers, rounds in shared.items():
@@ -72,6 +74,17 @@ class Measurement:
             self.rig.settle("clients: applying")
         with self.rig.ground.connect() as session:
             session.execute("VACUUM (ANALYZE) clients, accounts, transactions, outbox")
+
+    def warm_up(self) -> None:
+        """A round that counts for nothing: in a Java that was just started a command costs the
+        broker two to three times as much, most of it the compiler's.
+        """
+        ground, count = self.rig.ground, self.rig.plan.warm_up
+        self.rig.publish("warm-up: publishing", ground.command_topic, "warm-up", count)
+        self.rig.read_from(ground.result_topic, count=count)
+        with self.rig.system():
+            self.rig.follow("warm-up", count)
+            self.rig.settle("warm-up")
 
     def sustain(
         self,

@@ -30,6 +30,19 @@ _EPILOG = examples(
     "wallet bench --json | jq .rate.per_s",
 )
 
+# A Java that was just started has compiled by then what a broker does most often.
+_WARM_UP_MAX = 100_000
+
+WarmUp = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="COUNT",
+        help="Commands of a round before all others that counts for nothing: a broker just started "
+        "takes more time at first. Without it as many as a round has, at most 100,000; 0: none.",
+        show_default=False,
+    ),
+]
 # What is measured beside the plain rate.
 Mixed = Annotated[
     bool,
@@ -121,6 +134,7 @@ def _bench(
     latency_seconds: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="How long the latency is measured.")
     ] = 20,
+    warm_up: WarmUp = None,
     workers: Workers = "1",
     baseline: Annotated[
         bool,
@@ -140,13 +154,14 @@ def _bench(
 ) -> None:
     """Measure from published to readable: the sustained rate, the latency, and where time goes.
 
-    It makes a database and topics of its own and deletes them. Takes a minute or two; what else
+    It makes a database and topics of its own and deletes them. Takes two minutes or so; what else
     runs meanwhile makes the figures worse. Exit 1 if the books do not hold.
     """
     others = [*([MIXED] if mixed else []), *(HOT if hot else [])]
     plan = Plan(
         commands, clients, seconds, latency_rate, latency_seconds, _counts(workers), baseline,
         others, orders, ladder, preload, _preload_clients(preload, preload_clients),
+        min(commands, _WARM_UP_MAX) if warm_up is None else warm_up,
     )  # fmt: skip
     if plot is not None:
         _check_plot(plot, ladder=ladder)

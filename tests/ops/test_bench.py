@@ -49,6 +49,7 @@ def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
     document = servers.json(*SMALL, "--no-baseline", "--mixed")
     assert document["conditions"]["postgres"]["synchronous_commit"] == "on"
     assert document["conditions"]["partitions"] == 3
+    assert document["conditions"]["warm_up_commands"] == 500
     assert len(document["rate"]["rounds"]) == 1
     assert set(document["rate"]) == {"per_s", "rounds"}
     latency = document["latency"]
