@@ -25,6 +25,7 @@ def as_document(conditions: Mapping[str, Any], figures: Figures) -> dict[str, An
         "conditions": conditions,
         "rate": {"per_s": rate(figures.ours), "rounds": [_round(r) for r in figures.ours]},
         "latency": _latency(figures.latency),
+        "latency_at_half": _latency(figures.latency_at_half) if figures.latency_at_half else None,
         "ladder": [_latency(step) for step in figures.ladder],
         "baseline_ladder": [_latency(step) for step in figures.baseline_ladder],
         "cpu_s_per_1000": _cpu(figures),

@@ -134,8 +134,9 @@ class Growth:
 class Figures:
     """Everything that was measured. `shared`, by how many workers shared the work, `others`, by
     their loads, `baseline` and `orders` are empty where they were left out; `orders` are by how
-    long the fulfillment service took for each, in milliseconds. The ladders are latencies at rising
-    rates, to saturation.
+    long the fulfillment service took for each, in milliseconds. `latency_at_half` is at half of the
+    rate of `ours`, None where that is not known. The ladders are latencies at rising rates, to
+    saturation.
 
     `load_cpu_s_per_1000` are the load generator's per 1,000 commands of `ours`.
     """
@@ -147,6 +148,7 @@ class Figures:
     orders: Sequence[tuple[int, Round]]
     load_cpu_s_per_1000: float
     latency: Latency
+    latency_at_half: Latency | None
     ladder: Sequence[Latency]
     baseline_ladder: Sequence[Latency]
     growth: Growth | None

@@ -6,8 +6,8 @@ from ledger.database import connect
 from ledger.verification import verify
 from ops.bench.checkpoint import Checkpoint
 from ops.bench.crew import Message
-from ops.bench.figure import Cost, Figures, Growth, Round, StageTime
-from ops.bench.latency import climb, climb_baseline
+from ops.bench.figure import Cost, Figures, Growth, Round, StageTime, rate
+from ops.bench.latency import climb, climb_baseline, half_of
 from ops.bench.load import ORDERS
 from ops.bench.preload import load_rows
 from ops.bench.rig import Rig
@@ -18,6 +18,9 @@ from ops.bench.worker import STAGES
 
 # How long the fulfillment service of a round with orders takes for each call.
 _STUB_DELAYS_MS = (0, 50)
+_NO_HALF = (
+    "latency at half the rate: too few commands were counted to tell the rate, or it is too low"
+)
 
 
 @dataclass(slots=True)
@@ -46,7 +49,10 @@ class Measurement:
             if plan.baseline:
                 theirs.append(self.sustain_baseline(f"baseline, {turn} round", turn))
         orders = [(delay, self.complete(delay)) for delay in _STUB_DELAYS_MS if plan.orders]
-        latency, *ladder = climb(self.rig)
+        half_per_s = half_of(rate(ours))
+        if half_per_s is None:
+            self.left_out.append(_NO_HALF)
+        latency, half, ladder = climb(self.rig, half_per_s)
         baseline_ladder = climb_baseline(self.rig) if plan.ladder and plan.baseline else []
         growth = self.grow() if plan.preload else None
         return Figures(
@@ -59,6 +65,7 @@ class Measurement:
             / (plan.commands * len(ours))
             * 1000,
             latency=latency,
+            latency_at_half=half,
             ladder=ladder,
             baseline_ladder=baseline_ladder,
             growth=growth,

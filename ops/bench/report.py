@@ -167,13 +167,22 @@ def _headlines(document: dict[str, Any]) -> Any:
     for row in _growth(document["growth"]):
         rows.add_row(*row)
     rows.add_row("taken by others", *_taken_by_others(document))
-    at = f"at {latency['rate_per_s']}/s for {latency['seconds']} s"
-    rows.add_row("latency p50", f"{latency['p50_ms']:.1f} ms", at)
-    rows.add_row("latency p99", f"{latency['p99_ms']:.1f} ms", f"{latency['count']} commands")
-    late = f"the generator was late by up to {latency['generator_late_ms_max']:.1f} ms"
-    rows.add_row("latency max", f"{latency['max_ms']:.1f} ms", late)
+    for row in _latency("latency", latency):
+        rows.add_row(*row)
+    for row in _latency("latency at half the rate:", document["latency_at_half"]):
+        rows.add_row(*row)
     rows.add_row("the books", "hold" if document["books_hold"] else "do NOT hold", "")
     return rows
+
+
+def _latency(told: str, latency: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    if latency is None:
+        return
+    at = f"at {latency['rate_per_s']:,}/s for {latency['seconds']} s"
+    late = f"the generator was late by up to {latency['generator_late_ms_max']:.1f} ms"
+    yield f"{told} p50", f"{latency['p50_ms']:.1f} ms", at
+    yield f"{told} p99", f"{latency['p99_ms']:.1f} ms", f"{latency['count']:,} commands"
+    yield f"{told} max", f"{latency['max_ms']:.1f} ms", late
 
 
 def _growth(growth: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:

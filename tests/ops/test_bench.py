@@ -18,6 +18,7 @@ from rich.console import Console
 
 from ops.bench.cpu import OTHERS, used_between
 from ops.bench.figure import Figures, Latency, Round, StageTime, rate, ratio
+from ops.bench.latency import half_of
 from ops.bench.listener import find_listeners
 from ops.bench.load import HOT, commands, mix, mix_all
 from ops.bench.plan import Plan
@@ -55,6 +56,14 @@ def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
     latency = document["latency"]
     assert latency["count"] == 100
     assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["max_ms"]
+    half = document["latency_at_half"]
+    if document["rate"]["per_s"] is None:  # all of the round came at once
+        assert half is None
+        assert any("at half the rate" in part for part in document["left_out"])
+    else:
+        assert half["rate_per_s"] == document["rate"]["per_s"] / 2 // 100 * 100
+        assert half["count"] == half["rate_per_s"] * half["seconds"]
+        assert 0 < half["p50_ms"] <= half["p99_ms"] <= half["max_ms"]
     stages = document["stages_per_1000"]
     assert list(stages) == ["poll", "decode", "load", "decide", "write", "commit"]
     assert all(took["wall_s"] > 0 for took in stages.values())
@@ -73,7 +82,7 @@ def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
 def test_the_baseline_is_measured_in_turns(
     servers: Shell, stack: StackAddress, admin_client: AdminClient
 ) -> None:
-    document = servers.json(*SMALL, "--workers", "2,1")
+    document = servers.json(*SMALL, "--warm-up", "0", "--workers", "2,1")
     baseline = document["baseline"]
     assert (
         len(document["rate"]["rounds"]) == len(baseline["rounds"]) == len(baseline["ratios"]) == 2
@@ -89,7 +98,7 @@ def test_the_baseline_is_measured_in_turns(
 
 @pytest.mark.long
 def test_growth_is_measured_in_one_run(servers: Shell) -> None:
-    document = servers.json(*SMALL, "--no-baseline", "--preload", "3000")
+    document = servers.json(*SMALL, "--warm-up", "0", "--no-baseline", "--preload", "3000")
     growth = document["growth"]
     assert (growth["transactions"], growth["clients"]) == (3_000, 300)
     transactions = [growth[when]["storage"]["transactions"] for when in ("before", "grown")]
@@ -107,7 +116,8 @@ def test_a_person_reads_tables() -> None:
     theirs = Round(100, 0.2, {})
     figures = Figures(
         ours=[ours], shared={}, others={"mixed": [mixed]}, baseline=[theirs], orders=[],
-        load_cpu_s_per_1000=0.01, latency=latency, ladder=[Latency(5_000, 1, [0.0314], 0.0)],
+        load_cpu_s_per_1000=0.01, latency=latency,
+        latency_at_half=Latency(4_900, 1, [0.0271], 0.0), ladder=[Latency(5_000, 1, [0.0314], 0.0)],
         baseline_ladder=[], growth=None, left_out=["the broker: away"], books_hold=True,
     )  # fmt: skip
     screen = Console(record=True, width=100, file=io.StringIO())
@@ -115,7 +125,15 @@ def test_a_person_reads_tables() -> None:
     said = screen.export_text()
     for words in ("10,000/s", "8,000/s", "0.80×", "500/s", "20.0×", "9.0 ms", "postgres fsync"):
         assert words in said
-    for words in ("the broker", "decode", "5,000", "31.4"):
+    for words in (
+        "the broker",
+        "decode",
+        "5,000",
+        "31.4",
+        "at half the rate",
+        "4,900/s",
+        "27.1 ms",
+    ):
         assert words in said
 
 
@@ -204,6 +222,11 @@ def test_a_percentile_is_the_least_latency_that_so_many_did_not_exceed() -> None
     latency = Latency(100, 1, [i / 1000 for i in range(1, 101)], 0.0)
     assert [latency.percentile_ms(share) for share in (0.5, 0.99, 1.0)] == [50, 99, 100]
     assert Latency(1, 1, [0.002], 0.0).percentile_ms(0.99) == 2
+
+
+def test_half_a_rate_is_in_whole_hundreds_and_unknown_where_the_rate_is() -> None:
+    assert [half_of(per_s) for per_s in (11_299.0, 10_400.0, 200.0)] == [5_600, 5_200, 100]
+    assert [half_of(per_s) for per_s in (None, 199.9)] == [None, None]
 
 
 def test_a_rate_is_over_all_rounds_and_unknown_where_nothing_was_counted() -> None:

@@ -102,7 +102,8 @@ def test_a_person_reads_what_growth_cost() -> None:
     grown = Round(900, 0.1, {}, 2_000, stages, cost=cost, checkpoint_s=0.5)
     figures = Figures(
         ours=[before], shared={4: [grown]}, others={}, baseline=[], orders=[],
-        load_cpu_s_per_1000=0.01, latency=Latency(100, 1, [0.004], 0.001), ladder=[],
+        load_cpu_s_per_1000=0.01, latency=Latency(100, 1, [0.004], 0.001),
+        latency_at_half=None, ladder=[],
         baseline_ladder=[], growth=Growth(before, grown, grown, 5_000, 500, 2.0), left_out=[],
         books_hold=True,
     )  # fmt: skip

@@ -54,7 +54,7 @@ def test_on_a_logarithmic_axis_ten_times_as_much_is_as_far_everywhere() -> None:
 def test_the_ladder_is_drawn_beside_the_baselines() -> None:
     figures = Figures(
         ours=[Round(100, 1.0, {})], shared={}, others={}, baseline=[], orders=[],
-        load_cpu_s_per_1000=0.0, latency=_latency(100, 10),
+        load_cpu_s_per_1000=0.0, latency=_latency(100, 10), latency_at_half=None,
         ladder=[_latency(1_000, 20), _latency(2_000, 90)], baseline_ladder=[_latency(50, 80)],
         growth=None, left_out=[], books_hold=True,
     )  # fmt: skip
