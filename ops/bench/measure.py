@@ -1,4 +1,4 @@
-"""The measurement from beginning to end: clients, rounds in turn, latency, growth, books."""
+"""The measurement from beginning to end: clients, rounds in turn, latency and all."""
 
 from dataclasses import dataclass, field
 
@@ -6,6 +6,7 @@ from ledger.database import connect
 from ledger.verification import verify
 from ops.bench.checkpoint import Checkpoint
 from ops.bench.crew import Message
+from ops.bench.endurance import endure
 from ops.bench.figure import Cost, Figures, Growth, Round, StageTime, rate
 from ops.bench.latency import climb, climb_baseline, half_of
 from ops.bench.load import ORDERS
@@ -19,7 +20,7 @@ from ops.bench.worker import STAGES
 # How long the fulfillment service of a round with orders takes for each call.
 _STUB_DELAYS_MS = (0, 50)
 _NO_HALF = (
-    "latency at half the rate: too few commands were counted to tell the rate, or it is too low"
+    "what is measured at half the rate: the rounds were too short to tell one, or it is below 200/s"
 )
 
 
@@ -54,6 +55,9 @@ class Measurement:
             self.left_out.append(_NO_HALF)
         latency, half, ladder = climb(self.rig, half_per_s)
         baseline_ladder = climb_baseline(self.rig) if plan.ladder and plan.baseline else []
+        endurance = None
+        if plan.endure_minutes and half_per_s is not None:
+            endurance = endure(self.rig, half_per_s, plan.endure_minutes)
         growth = self.grow() if plan.preload else None
         return Figures(
             ours=ours,
@@ -68,6 +72,7 @@ class Measurement:
             latency_at_half=half,
             ladder=ladder,
             baseline_ladder=baseline_ladder,
+            endurance=endurance,
             growth=growth,
             left_out=[*self.rig.meter.left_out, *self.left_out],
             books_hold=self.check_books(),

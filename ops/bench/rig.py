@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ops.bench.checkpoint import Checkpoint
-from ops.bench.cpu import Meter, Reading, used_between
 from ops.bench.crew import Crew, Message
 from ops.bench.failure import BenchError
 from ops.bench.figure import Round
 from ops.bench.ground import Ground
+from ops.bench.meter import Meter, Reading, used_between
 from ops.bench.plan import Plan
 from ops.bench.progress import Progress
 
@@ -94,13 +94,20 @@ class Rig:
         *,
         clients: int | None = None,
         rate_per_s: int | None = None,
+        sample_every: int | None = None,
     ) -> None:
-        """Begin to publish commands, at once or at a rate, of the plan's clients if not given."""
+        """Begin to publish commands, at once or at a rate, of the plan's clients if not given.
+
+        Without `sample_every` the load generator tells at the end when it sent each of a paced
+        load; with it, once a second, of every so manieth.
+        """
         arguments: Message = {
             "topic": topic, "kind": kind, "clients": clients or self.plan.clients, "count": count,
         }  # fmt: skip
         if rate_per_s is not None:
             arguments["rate_per_s"] = rate_per_s
+        if sample_every is not None:
+            arguments["sample_every"] = sample_every
         self.crew.start("load generator", "load", arguments)
 
     def end_load(self, label: str, topic: str, count: int) -> Message:
@@ -112,12 +119,18 @@ class Rig:
         return done
 
     def read_from(
-        self, topic: str, *, count: int, each: bool = False, orders: bool = False
+        self,
+        topic: str,
+        *,
+        count: int,
+        each: bool = False,
+        orders: bool = False,
+        sample_every: int | None = None,
     ) -> None:
         """Start the reader, and wait until it stands at the end of the topic."""
         arguments: Message = {
             "topic": topic, "count": count, "each": each, "orders": orders,
-            "seconds": self.plan.seconds,
+            "seconds": self.plan.seconds, "sample_every": sample_every,
         }  # fmt: skip
         self.crew.start("reader", "reader", arguments)
         if self.crew.receive("reader", STALL_S) is None:

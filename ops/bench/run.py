@@ -8,11 +8,11 @@ from types import FrameType
 from typing import Any
 
 from ops.bench.condition import conditions
-from ops.bench.cpu import Meter
 from ops.bench.crew import Crew
 from ops.bench.figure import Figures
 from ops.bench.ground import ground
 from ops.bench.measure import Measurement
+from ops.bench.meter import Meter
 from ops.bench.plan import Plan
 from ops.bench.progress import progress
 from ops.bench.rig import Rig

@@ -1,4 +1,4 @@
-"""CPU time by process, read from /proc: ours, the broker's, PostgreSQL's, and the machine's."""
+"""CPU time and memory by process, from /proc: ours, the broker's, PostgreSQL's, the machine's."""
 
 import os
 from collections import defaultdict
@@ -11,7 +11,8 @@ from ops.bench.listener import find_listeners
 
 _PROC = Path("/proc")
 _BACKENDS = """
-SELECT /* uncounted */ pid, datname, application_name FROM pg_stat_activity
+SELECT /* uncounted */ pid, datname, coalesce(nullif(application_name, ''), backend_type)
+FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)
 """
 OTHERS = "everything else on the machine"
@@ -22,8 +23,8 @@ Reading = dict[int, tuple[str, float]]
 
 
 class Meter:
-    """Reads how much CPU time the parts of a measurement have used so far, in seconds. A context
-    manager: leaving it ends the session by which PostgreSQL's processes are found.
+    """Reads how much CPU time the parts of a measurement have used so far, and what memory they
+    have. A context manager: leaving it ends the session by which PostgreSQL's processes are found.
 
     `left_out` says which parts can't be read, and why.
     """
@@ -53,15 +54,25 @@ class Meter:
 
         `pids` are our own processes, by the part that each is.
         """
-        parts = {pid: name for name, pid in pids.items()} | dict.fromkeys(self._brokers, "broker")
-        if self._is_local:
-            parts |= self._backends()
         found: Reading = {0: (OTHERS, self._machine_s())}
-        for pid, part in parts.items():
+        for pid, part in self._parts(pids).items():
             used_s = self._process_s(pid)
             if used_s is not None:
                 found[pid] = (part, used_s)
         return found
+
+    def memory(self, pids: Mapping[str, int]) -> dict[str, int]:
+        """Each part's resident memory in bytes, without what it shares with others: PostgreSQL's
+        buffers would be counted once for each of its processes.
+        """
+        found: defaultdict[str, int] = defaultdict(int)
+        for pid, part in self._parts(pids).items():
+            found[part] += _unshared_bytes(pid)
+        return {part: size for part, size in found.items() if size}  # others have just ended
+
+    def _parts(self, pids: Mapping[str, int]) -> dict[int, str]:
+        parts = {pid: name for name, pid in pids.items()} | dict.fromkeys(self._brokers, "broker")
+        return parts | (self._backends() if self._is_local else {})
 
     def _backends(self) -> dict[int, str]:
         parts = {}
@@ -94,6 +105,17 @@ class Meter:
             return 0.0
         user, nice, system, _idle, _iowait, irq, softirq = map(int, text.split()[1:8])
         return (user + nice + system + irq + softirq) / self._ticks_per_s
+
+
+def _unshared_bytes(pid: int) -> int:
+    """proc(5): VmRSS is all that is resident, RssShmem what of it is shared; 0 if it has ended."""
+    try:
+        text = (_PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    sizes = {name: size.split() for name, _, size in (s.partition(":") for s in text.split("\n"))}
+    resident, shared = (int((sizes.get(name) or ["0"])[0]) for name in ("VmRSS", "RssShmem"))
+    return (resident - shared) * 1024
 
 
 def used_between(before: Reading, after: Reading) -> Usage:
