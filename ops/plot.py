@@ -1,7 +1,7 @@
 """Draws lines between axes as one SVG: a panel for each thing, a line for each it is told of."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -64,6 +64,12 @@ def draw(panels: Sequence[Panel], legend: Sequence[str]) -> str:
         parts += _draw(panel, top)
         top += panel.height + _GAP
     return "\n".join([*parts, "</svg>", ""])
+
+
+def axis_from_zero(values: Iterable[float]) -> Axis:
+    """From 0 to a little more than the highest value."""
+    high = max(values, default=0) * 1.1 or 1
+    return Axis(0, high, [(0, "0"), (high, f"{high:,.0f}" if high >= 10 else f"{high:.1f}")])
 
 
 def round_axis(values: Sequence[float]) -> Axis:

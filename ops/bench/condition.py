@@ -46,6 +46,7 @@ def conditions(ground: Ground, plan: Plan) -> dict[str, Any]:
         "workers": list(plan.workers),
         "group_protocol": settings.group_protocol,
         "commands": plan.commands,
+        "warm_up_commands": plan.warm_up,
         "baseline_commands": plan.baseline_commands if plan.baseline else None,
         "mix": "40 % credit, 40 % debit, 20 % transfer",
         "all_types": f"as many of each of {len(COMMANDS)} types, about"

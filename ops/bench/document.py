@@ -1,13 +1,17 @@
 """The figures as one JSON object."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from ops.bench.figure import (
+    Endurance,
     Figures,
     Growth,
     Latency,
     Round,
+    Stretch,
     cpu_s_per_1000,
     rate,
     ratio,
@@ -25,6 +29,7 @@ def as_document(conditions: Mapping[str, Any], figures: Figures) -> dict[str, An
         "conditions": conditions,
         "rate": {"per_s": rate(figures.ours), "rounds": [_round(r) for r in figures.ours]},
         "latency": _latency(figures.latency),
+        "latency_at_half": _latency(figures.latency_at_half) if figures.latency_at_half else None,
         "ladder": [_latency(step) for step in figures.ladder],
         "baseline_ladder": [_latency(step) for step in figures.baseline_ladder],
         "cpu_s_per_1000": _cpu(figures),
@@ -36,6 +41,7 @@ def as_document(conditions: Mapping[str, Any], figures: Figures) -> dict[str, An
         "mixed": _other(figures, MIXED),
         "hot": {load.removeprefix("hot-"): _other(figures, load) for load in HOT},
         "baseline": _baseline(figures) if figures.baseline else None,
+        "endurance": _endurance(figures.endurance) if figures.endurance else None,
         "growth": _growth(figures.growth) if figures.growth else None,
         "orders": [_orders(delay_ms, r) for delay_ms, r in figures.orders],
         "books_hold": figures.books_hold,
@@ -51,6 +57,37 @@ def _latency(latency: Latency) -> dict[str, Any]:
         "p99_ms": latency.percentile_ms(0.99),
         "max_ms": latency.percentile_ms(1.0),
         "generator_late_ms_max": latency.late_s_max * 1000,
+    }
+
+
+def _endurance(endurance: Endurance) -> dict[str, Any]:
+    return {
+        "rate_per_s": endurance.rate_per_s,
+        "seconds": endurance.seconds,
+        "count": endurance.count,
+        "timed_every": endurance.timed_every,
+        "generator_late_ms_max": endurance.late_s_max * 1000,
+        "stretches": [_stretch(stretch) for stretch in endurance.stretches],
+        "samples": [asdict(sample) for sample in endurance.samples],
+    }
+
+
+def _stretch(stretch: Stretch) -> dict[str, Any]:
+    """One of three: `before`, `open` and `after`, by when the transaction was open."""
+    samples = stretch.samples
+    return {
+        "name": stretch.name,
+        "seconds": stretch.seconds,
+        "per_s": stretch.per_s,
+        "timed": len(stretch.sorted_s),
+        "p50_ms": stretch.percentile_ms(0.50),
+        "p99_ms": stretch.percentile_ms(0.99),
+        "outbox_rows_median": median(sample.outbox_rows for sample in samples),
+        "outbox_rows_max": max(sample.outbox_rows for sample in samples),
+        "outbox_bytes_max": max(sample.outbox_bytes for sample in samples),
+        "dead_tuples_max": max(sample.dead_tuples for sample in samples),
+        "memory_bytes_begin": samples[0].memory_bytes,
+        "memory_bytes_end": samples[-1].memory_bytes,
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ops.bench.cpu import OTHERS, Usage, total
+from ops.bench.meter import OTHERS, Usage, total
 from ops.bench.statement import Uses, together
 from ops.bench.storage import Relation, Storage
 from ops.bench.worker import STAGES
@@ -111,8 +111,7 @@ class Latency:
 
     def percentile_ms(self, share: float) -> float:
         """The least latency that this share of all did not exceed (nearest rank)."""
-        rank = max(1, math.ceil(share * len(self.sorted_s)))
-        return self.sorted_s[rank - 1] * 1000
+        return _percentile(self.sorted_s, share) * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +130,71 @@ class Growth:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """How things stood `at_s` seconds after the beginning of an endurance run.
+
+    `read` results had been read by then; memory is by process, without what it shares.
+    """
+
+    at_s: float
+    read: int
+    outbox_rows: int
+    outbox_bytes: int
+    dead_tuples: int
+    memory_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of an endurance run: its samples, the first and the last at its ends, and the timed
+    latencies of what was sent in it, in seconds.
+    """
+
+    name: str
+    samples: Sequence[Sample]
+    sorted_s: Sequence[float]
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return self.samples[-1].at_s - self.samples[0].at_s
+
+    @property
+    def per_s(self) -> float:
+        """Results read a second."""
+        return (self.samples[-1].read - self.samples[0].read) / self.seconds
+
+    def percentile_ms(self, share: float) -> float | None:
+        """As `Latency`'s; None where nothing was timed."""
+        return _percentile(self.sorted_s, share) * 1000 if self.sorted_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class Endurance:
+    """`count` commands at an even rate, one in `timed_every` timed, while in the middle stretch,
+    `open`, another session kept a transaction open. `late_s_max` is the load generator's.
+    """
+
+    rate_per_s: int
+    seconds: float
+    count: int
+    timed_every: int
+    late_s_max: float
+    stretches: Sequence[Stretch]
+    samples: Sequence[Sample]
+
+
+def _percentile(sorted_values: Sequence[float], share: float) -> float:
+    return sorted_values[max(1, math.ceil(share * len(sorted_values))) - 1]
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Everything that was measured. `shared`, by how many workers shared the work, `others`, by
     their loads, `baseline` and `orders` are empty where they were left out; `orders` are by how
-    long the fulfillment service took for each, in milliseconds. The ladders are latencies at rising
-    rates, to saturation.
+    long the fulfillment service took for each, in milliseconds. `latency_at_half` is at half of the
+    rate of `ours`, None where that is not known. The ladders are latencies at rising rates, to
+    saturation.
 
     `load_cpu_s_per_1000` are the load generator's per 1,000 commands of `ours`.
     """
@@ -147,8 +206,10 @@ class Figures:
     orders: Sequence[tuple[int, Round]]
     load_cpu_s_per_1000: float
     latency: Latency
+    latency_at_half: Latency | None
     ladder: Sequence[Latency]
     baseline_ladder: Sequence[Latency]
+    endurance: Endurance | None
     growth: Growth | None
     left_out: Sequence[str]
     books_hold: bool

@@ -44,14 +44,18 @@ def run_load(settings: Settings, arguments: dict[str, Any], stop: Event) -> None
     """Publish `count` commands to `topic`: all at once, or `rate_per_s` of them a second.
 
     Says {"count"} now and then, and at last {"done", "seconds", "cpu_s", "sent"}: when each
-    command was about to be produced (monotonic clock), if paced, and how late the latest was.
+    command was about to be produced (monotonic clock), if paced, and how late the latest was. With
+    `sample_every` "sent" has one command in so many, and comes with each {"count"}, too: what was
+    told is forgotten, so that a load of hours takes no more memory than one of seconds.
     """
     load = Load(settings, arguments["topic"], _linger_ms(arguments.get("rate_per_s")))
     kind, clients, count = arguments["kind"], arguments["clients"], arguments["count"]
     made = commands(kind, clients, count)
     started, cpu = time.monotonic(), time.process_time()
     if "rate_per_s" in arguments:
-        sent, late_s = load.pace(made, arguments["rate_per_s"], stop)
+        sent, late_s = load.pace(
+            made, arguments["rate_per_s"], stop, sample_every=arguments.get("sample_every")
+        )
     else:
         sent, late_s = {}, 0.0
         load.publish_all(made, stop)
@@ -296,11 +300,17 @@ class Load:
             self._produce(command)
 
     def pace(
-        self, commands: Iterator[Command], rate_per_s: float, stop: Event
+        self,
+        commands: Iterator[Command],
+        rate_per_s: float,
+        stop: Event,
+        *,
+        sample_every: int | None = None,
     ) -> tuple[dict[str, float], float]:
         """Publish one command each 1 / `rate_per_s`, by a fixed timetable.
 
-        When each was about to be produced, and by how much the latest missed its time.
+        When each was about to be produced, and by how much the latest missed its time; of samples
+        those that were not told yet.
         """
         sent: dict[str, float] = {}
         late_s = 0.0
@@ -311,11 +321,16 @@ class Load:
                 time.sleep(max(left, _PAUSE_S))
             if stop.is_set():
                 break
-            sent[command.command_id] = now = time.monotonic()
+            now = time.monotonic()
+            if sample_every is None or i % sample_every == 0:
+                sent[command.command_id] = now
             late_s = max(late_s, now - due)
             self._produce(command)
             if i % int(rate_per_s) == 0:
-                tell({"count": i})
+                told: dict[str, Any] = {"count": i}
+                if sample_every is not None:
+                    told["sent"], sent = sent, {}
+                tell(told)
                 self._producer.poll(0)
         return sent, late_s
 

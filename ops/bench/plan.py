@@ -12,9 +12,11 @@ _BASELINE_COUNT_MIN = 200
 class Plan:
     """What to measure: `seconds` ends a round early, `baseline` has it compared.
 
+    `warm_up` commands go before the first round and count for nothing; 0 for none.
     `workers` are how many work at a time: of several counts the first is everything's, and each
     has rounds of its own. `orders` is the number of a round of orders, `preload` of transactions
-    that make the tables grow, with `preload_clients` more clients; 0 for none. `others` adds rounds
+    that make the tables grow, with `preload_clients` more clients, `endure_minutes` how long half
+    of the rate is kept up; 0 for none. `others` adds rounds
     of other loads. What a round left behind would be counted as the next one's: with `others`,
     `preload` or several counts of workers `seconds` has to be None.
     """
@@ -31,6 +33,8 @@ class Plan:
     ladder: bool = False
     preload: int = 0
     preload_clients: int = 0
+    warm_up: int = 0
+    endure_minutes: float = 0.0
 
     @property
     def baseline_commands(self) -> int:

@@ -1,12 +1,13 @@
-"""Latency over load as a picture, ours beside the baseline."""
+"""Pictures: latency over load, ours beside the baseline; what piled up in an endurance run."""
 
 from collections.abc import Sequence
 
-from ops.bench.figure import Figures, Latency
-from ops.plot import Line, Panel, draw, round_axis
+from ops.bench.figure import Endurance, Figures, Latency
+from ops.plot import Axis, Line, Panel, axis_from_zero, draw, round_axis
 
 _TITLE = "ms from published to readable, over commands a second"
 _HEIGHT = 450
+_MIB = 1024 * 1024
 
 
 def draw_ladder(figures: Figures) -> str:
@@ -16,6 +17,41 @@ def draw_ladder(figures: Figures) -> str:
     points = [point for line in lines.values() for point in line]
     across, up = (round_axis(values) for values in zip(*points, strict=True))
     return draw([Panel(_TITLE, across, up, lines, _HEIGHT, dots=True)], list(lines))
+
+
+def draw_endurance(endurance: Endurance) -> str:
+    """The outbox's waiting rows, dead tuples and size over time as an SVG, a panel each; the time's
+    labels tell when the transaction was open.
+    """
+    samples, across = endurance.samples, _time_axis(endurance)
+    lines: dict[str, Line] = {
+        "rows that wait in the outbox": [(s.at_s, s.outbox_rows) for s in samples],
+        "dead tuples in the outbox": [(s.at_s, s.dead_tuples) for s in samples],
+        "the outbox's size on disk, MiB": [(s.at_s, s.outbox_bytes / _MIB) for s in samples],
+    }
+    panels = [
+        Panel(title, across, axis_from_zero(value for _, value in line), {title: line})
+        for title, line in lines.items()
+    ]
+    return draw(panels, [])
+
+
+def _time_axis(endurance: Endurance) -> Axis:
+    before, opened, after = (stretch.samples for stretch in endurance.stretches)
+    begin_s, opens_s, ends_s, end_s = (
+        sample.at_s for sample in (before[0], opened[0], after[0], after[-1])
+    )
+    labels = [
+        (begin_s, "0"),
+        (opens_s, f"{_time(opens_s)}: a transaction opens"),
+        (ends_s, f"{_time(ends_s)}: it ends"),
+        (end_s, _time(end_s)),
+    ]
+    return Axis(begin_s, end_s, labels)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _lines(whose: str, steps: Sequence[Latency]) -> dict[str, Line]:

@@ -1,5 +1,6 @@
 """The reader: when the results of a round can be read by a read_committed consumer."""
 
+import re
 import time
 from collections.abc import Iterator
 from threading import Event
@@ -16,17 +17,22 @@ _TELL_S = 0.2
 # The results that come in this time after the first were made before it, and are not counted.
 _START_S = 0.05
 _COMPLETED = b'"event":"order_completed"'
+# A command's id, with the number at its end: much quicker than to parse each result.
+_NUMBERED = re.compile(rb'"command_id":"([^"]*-(\d+))"')
 
 
 def run_reader(settings: Settings, arguments: dict[str, Any], stop: Event) -> None:
     """Read `count` answers from the end of `topic` on; `each` notes when each one came.
 
-    Says {"ready"}; then what `read_round`, `read_each` or, with `orders`, `read_orders` says.
+    Says {"ready"}; then what `read_round`, `read_each`, with `orders` `read_orders` or, with
+    `sample_every`, `read_samples` says.
     """
     consumer = _at_end(settings, arguments["topic"])
     tell({"ready": True})
     if arguments.get("orders"):
         read_orders(consumer, arguments["count"], stop)
+    elif arguments.get("sample_every"):
+        read_samples(consumer, arguments["count"], arguments["sample_every"], stop)
     elif arguments["each"]:
         read_each(consumer, arguments["count"], stop)
     else:
@@ -104,6 +110,29 @@ def read_each(consumer: Consumer, count: int, stop: Event) -> None:
         if message is not None and _is_answer(message):
             read[orjson.loads(message.value() or b"")["command_id"]] = now
     tell({"done": True, "read": read})
+
+
+def read_samples(consumer: Consumer, count: int, every: int, stop: Event) -> None:
+    """Count answers until all have come, and note the moment of one in `every` (monotonic clock),
+    by the number in its command's id.
+
+    Says {"count", "read"} now and then, `read` being what was noted since, and at last {"done"}
+    with them. What was told is forgotten.
+    """
+    seen, told = 0, 0.0
+    read: dict[str, float] = {}
+    while seen < count and not stop.is_set():
+        for message in filter(_is_answer, _available(consumer)):
+            seen += 1
+            found = _NUMBERED.search(message.value() or b"")
+            if found is not None and int(found[2]) % every == 0:
+                read[found[1].decode()] = time.monotonic()
+        now = time.monotonic()
+        if now - told > _TELL_S:
+            told = now
+            tell({"count": seen, "read": read})
+            read = {}
+    tell({"done": True, "count": seen, "read": read})
 
 
 def read_orders(consumer: Consumer, count: int, stop: Event) -> None:

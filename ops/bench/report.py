@@ -16,6 +16,7 @@ from ops.cli.screen import table
 # Statements shown of each round; JSON has them all.
 _STATEMENTS_SHOWN = 15
 _MIB = 1024 * 1024
+_STRETCHES = {"before": "not yet open", "open": "open", "after": "over"}
 
 
 def show(conditions: Mapping[str, Any], figures: Figures, screen: Console) -> None:
@@ -49,6 +50,9 @@ def _tables(document: dict[str, Any]) -> Iterator[Table]:
     if document["statements_per_1000"]:
         yield _statements(document)
     yield _storage("What tables and log took", {"": document["storage"]})
+    if document["endurance"]:
+        yield _endurance(document["endurance"])
+        yield _memory(document["endurance"])
     if document["growth"]:
         before, grown = document["growth"]["before"], document["growth"]["grown"]
         if before["statements_per_1000"]:
@@ -64,6 +68,44 @@ def _ladder(document: dict[str, Any]) -> Table:
         late = step["generator_late_ms_max"]
         figures_ms = (step["p50_ms"], step["p99_ms"], step["max_ms"], late)
         rows.add_row(whose, f"{step['rate_per_s']:,}", *(f"{ms:.1f}" for ms in figures_ms))
+    return rows
+
+
+def _endurance(endurance: dict[str, Any]) -> Table:
+    """What was seen before, while and after a transaction was open, side by side."""
+    columns = tuple(_STRETCHES.values())
+    title = f"Endurance: {endurance['count']:,} at {endurance['rate_per_s']:,}/s, all answered"
+    rows = table("A transaction is", *columns, right=columns, title=title)
+    for told, key, shown in (
+        ("seconds", "seconds", ",.0f"),
+        ("results a second", "per_s", ",.0f"),
+        ("latency p50, ms", "p50_ms", ",.1f"),
+        ("latency p99, ms", "p99_ms", ",.1f"),
+        ("rows in the outbox, median", "outbox_rows_median", ",.0f"),
+        ("rows in the outbox, most", "outbox_rows_max", ",.0f"),
+        ("dead tuples in it, most", "dead_tuples_max", ",.0f"),
+    ):
+        values = (stretch[key] for stretch in endurance["stretches"])
+        rows.add_row(told, *("" if value is None else format(value, shown) for value in values))
+    sizes = (stretch["outbox_bytes_max"] / _MIB for stretch in endurance["stretches"])
+    rows.add_row("its size on disk, most, MiB", *(f"{size:,.1f}" for size in sizes))
+    return rows
+
+
+def _memory(endurance: dict[str, Any]) -> Table:
+    """Each process's memory at the ends of the stretches; an empty field: it was not there."""
+    before, opened, after = endurance["stretches"]
+    moments = {
+        "At the beginning": before["memory_bytes_begin"],
+        "When it opens": opened["memory_bytes_begin"],
+        "When it ends": after["memory_bytes_begin"],
+        "At the end": after["memory_bytes_end"],
+    }
+    title = "… and each process's memory, MiB"
+    rows = table("Process", *moments, right=tuple(moments), title=title)
+    for part in sorted({part for memory in moments.values() for part in memory}):
+        sizes = (memory.get(part) for memory in moments.values())
+        rows.add_row(part, *("" if size is None else f"{size / _MIB:,.1f}" for size in sizes))
     return rows
 
 
@@ -167,13 +209,22 @@ def _headlines(document: dict[str, Any]) -> Any:
     for row in _growth(document["growth"]):
         rows.add_row(*row)
     rows.add_row("taken by others", *_taken_by_others(document))
-    at = f"at {latency['rate_per_s']}/s for {latency['seconds']} s"
-    rows.add_row("latency p50", f"{latency['p50_ms']:.1f} ms", at)
-    rows.add_row("latency p99", f"{latency['p99_ms']:.1f} ms", f"{latency['count']} commands")
-    late = f"the generator was late by up to {latency['generator_late_ms_max']:.1f} ms"
-    rows.add_row("latency max", f"{latency['max_ms']:.1f} ms", late)
+    for row in _latency("latency", latency):
+        rows.add_row(*row)
+    for row in _latency("latency at half the rate:", document["latency_at_half"]):
+        rows.add_row(*row)
     rows.add_row("the books", "hold" if document["books_hold"] else "do NOT hold", "")
     return rows
+
+
+def _latency(told: str, latency: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    if latency is None:
+        return
+    at = f"at {latency['rate_per_s']:,}/s for {latency['seconds']} s"
+    late = f"the generator was late by up to {latency['generator_late_ms_max']:.1f} ms"
+    yield f"{told} p50", f"{latency['p50_ms']:.1f} ms", at
+    yield f"{told} p99", f"{latency['p99_ms']:.1f} ms", f"{latency['count']:,} commands"
+    yield f"{told} max", f"{latency['max_ms']:.1f} ms", late
 
 
 def _growth(growth: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:

@@ -8,13 +8,14 @@ from types import FrameType
 from typing import Any
 
 from ops.bench.condition import conditions
-from ops.bench.cpu import Meter
 from ops.bench.crew import Crew
 from ops.bench.figure import Figures
 from ops.bench.ground import ground
 from ops.bench.measure import Measurement
+from ops.bench.meter import Meter
 from ops.bench.plan import Plan
 from ops.bench.progress import progress
+from ops.bench.rig import Rig
 from ops.bench.statement import Statements
 from ops.cli.place import Place
 
@@ -36,8 +37,8 @@ def run_bench(place: Place, plan: Plan) -> tuple[dict[str, Any], Figures]:
             Crew(made.environ) as crew,
             progress() as shown,
         ):
-            statements = Statements(session)
-            return found, Measurement(plan, made, crew, meter, shown, statements).run()
+            rig = Rig(plan, made, crew, meter, shown)
+            return found, Measurement(rig, Statements(session)).run()
 
 
 @contextmanager

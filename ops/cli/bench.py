@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from ops.bench.document import as_document
+from ops.bench.figure import Figures
 from ops.bench.load import HOT, MIXED
 from ops.bench.plan import Plan
-from ops.bench.plot import draw_ladder
+from ops.bench.plot import draw_endurance, draw_ladder
 from ops.bench.report import show
 from ops.bench.run import run_bench
 from ops.cli import place
@@ -24,12 +25,27 @@ _EPILOG = examples(
     "wallet bench --mixed --no-baseline",
     "wallet bench --hot --no-baseline",
     "wallet bench --ladder --plot latency.svg",
+    "wallet bench --endure 60 --plot endurance.svg --no-baseline",
     "wallet bench --orders 10000 --no-baseline",
     "wallet bench --workers 1,2,4 --no-baseline",
     "wallet bench --preload 10000000 --no-baseline",
     "wallet bench --json | jq .rate.per_s",
 )
 
+# A Java that was just started has compiled by then what a broker does most often.
+_WARM_UP_MAX = 100_000
+_ENDURE_MINUTES_MIN = 0.1
+
+WarmUp = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="COUNT",
+        help="Commands of a round before all others that counts for nothing: a broker just started "
+        "takes more time at first. Without it as many as a round has, at most 100,000; 0: none.",
+        show_default=False,
+    ),
+]
 # What is measured beside the plain rate.
 Mixed = Annotated[
     bool,
@@ -56,9 +72,19 @@ Plot = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.svg",
-        help="Draw the ladder's latencies over the rate, beside the baseline's.",
+        help="Draw the ladder's latencies over the rate, beside the baseline's, or what piled up "
+        "with --endure; with both options FILE-ladder.svg and FILE-endurance.svg.",
         show_default=False,
         dir_okay=False,
+    ),
+]
+Endure = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="MINUTES",
+        help="Keep half of the measured rate up for so long, a transaction open in another session "
+        "for a sixth of it, and tell what piles up; 0: no such run.",
     ),
 ]
 Workers = Annotated[
@@ -121,6 +147,7 @@ def _bench(
     latency_seconds: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="How long the latency is measured.")
     ] = 20,
+    warm_up: WarmUp = None,
     workers: Workers = "1",
     baseline: Annotated[
         bool,
@@ -132,6 +159,7 @@ def _bench(
     mixed: Mixed = False,
     hot: Hot = False,
     ladder: Ladder = False,
+    endure: Endure = 0,
     plot: Plot = None,
     orders: Orders = 0,
     preload: Preload = 0,
@@ -140,16 +168,18 @@ def _bench(
 ) -> None:
     """Measure from published to readable: the sustained rate, the latency, and where time goes.
 
-    It makes a database and topics of its own and deletes them. Takes a minute or two; what else
-    runs meanwhile makes the figures worse. Exit 1 if the books do not hold.
+    It makes a database and topics of its own and deletes them. Takes two to three minutes; what
+    else runs meanwhile makes the figures worse. Exit 1 if the books do not hold.
     """
     others = [*([MIXED] if mixed else []), *(HOT if hot else [])]
     plan = Plan(
         commands, clients, seconds, latency_rate, latency_seconds, _counts(workers), baseline,
         others, orders, ladder, preload, _preload_clients(preload, preload_clients),
+        min(commands, _WARM_UP_MAX) if warm_up is None else warm_up, endure,
     )  # fmt: skip
-    if plot is not None:
-        _check_plot(plot, ladder=ladder)
+    if 0 < endure < _ENDURE_MINUTES_MIN:
+        raise UsageError(f"--endure takes {_ENDURE_MINUTES_MIN} minutes or more, or 0 for none")
+    plots = {} if plot is None else _plots(plot, ladder=ladder, endurance=endure > 0)
     if seconds is not None:
         _check_whole({"--mixed": mixed, "--hot": hot, "--preload": preload > 0,
                       "--workers with several counts": len(plan.workers) > 1})  # fmt: skip
@@ -162,9 +192,7 @@ def _bench(
         print_json(as_document(conditions, figures))
     else:
         show(conditions, figures, console())
-    if plot is not None:
-        plot.write_text(draw_ladder(figures), encoding="utf-8")
-        say(f"drawn: {plot}")
+    _draw(plots, figures)
     if not figures.books_hold:
         raise typer.Exit(1)
 
@@ -190,12 +218,34 @@ def _preload_clients(preload: int, given: int | None) -> int:
     return clients
 
 
-def _check_plot(file: Path, *, ladder: bool) -> None:
-    """Raise UsageError where there will be nothing to draw, or nowhere to draw it."""
-    if not ladder:
-        raise UsageError("--plot draws what --ladder measures: give both")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise UsageError(f"{file} can't be written")
+def _plots(file: Path, *, ladder: bool, endurance: bool) -> dict[str, Path]:
+    """Which picture goes into which file: of two, each into one of its name.
+
+    Raises UsageError where there will be nothing to draw, or nowhere to draw it.
+    """
+    names = [name for name, asked in (("ladder", ladder), ("endurance", endurance)) if asked]
+    if not names:
+        raise UsageError("--plot draws what --ladder or --endure measures: give one of them, too")
+    plots = {name: file.with_stem(f"{file.stem}-{name}") for name in names}
+    if len(names) == 1:
+        plots = {names[0]: file}
+    for each in plots.values():
+        if not os.access(each if each.exists() else each.parent, os.W_OK):
+            raise UsageError(f"{each} can't be written")
+    return plots
+
+
+def _draw(plots: Mapping[str, Path], figures: Figures) -> None:
+    for name, file in plots.items():
+        if name == "ladder":
+            picture = draw_ladder(figures)
+        elif figures.endurance is not None:
+            picture = draw_endurance(figures.endurance)
+        else:  # without a rate there was no half of it
+            say(f"not drawn, as nothing was measured: {file}")
+            continue
+        file.write_text(picture, encoding="utf-8")
+        say(f"drawn: {file}")
 
 
 def _check_whole(asked: Mapping[str, bool]) -> None:

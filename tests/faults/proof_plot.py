@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.plot import Axis, Line, Panel, draw
+from ops.plot import Axis, Line, Panel, axis_from_zero, draw
 from tests.faults.proof_sample import Sampler
 
 
@@ -29,5 +29,4 @@ def draw_samples(sampler: Sampler) -> str:
 
 
 def _up(lines: dict[str, Line]) -> Axis:
-    highest = max((value for line in lines.values() for _, value in line), default=0) * 1.1 or 1
-    return Axis(0, highest, [(0, "0"), (highest, f"{highest:.0f}")])
+    return axis_from_zero(value for line in lines.values() for _, value in line)

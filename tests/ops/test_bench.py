@@ -8,6 +8,8 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
+from typing import Any
 
 import orjson
 import psycopg
@@ -15,9 +17,21 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from ops.bench.cpu import OTHERS, used_between
-from ops.bench.figure import Figures, Latency, Round, StageTime, rate, ratio
+from ops.bench.figure import (
+    Endurance,
+    Figures,
+    Latency,
+    Round,
+    Sample,
+    StageTime,
+    Stretch,
+    rate,
+    ratio,
+)
+from ops.bench.latency import half_of
+from ops.bench.listener import find_listeners
 from ops.bench.load import HOT, commands, mix, mix_all
+from ops.bench.meter import OTHERS, used_between
 from ops.bench.plan import Plan
 from ops.bench.report import show
 from ops.bench.worker import STAGES
@@ -42,22 +56,38 @@ def servers(stack: StackAddress, admin_client: AdminClient) -> Iterator[Shell]:
 
 @pytest.mark.long
 def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
-    servers: Shell, stack: StackAddress, admin_client: AdminClient
+    servers: Shell, stack: StackAddress, admin_client: AdminClient, tmp_path: Path
 ) -> None:
-    document = servers.json(*SMALL, "--no-baseline", "--mixed")
+    picture = tmp_path / "endurance.svg"
+    plotted = ("--endure", "0.1", "--plot", str(picture))
+    # In small batches, so that the round takes long enough to tell a rate.
+    shell = Shell({**servers.env, "WALLET_BATCH_RECORDS_MAX": "20"})
+    document = shell.json(*SMALL, "--no-baseline", "--mixed", *plotted)
     assert document["conditions"]["postgres"]["synchronous_commit"] == "on"
     assert document["conditions"]["partitions"] == 3
+    assert document["conditions"]["warm_up_commands"] == 500
     assert len(document["rate"]["rounds"]) == 1
     assert set(document["rate"]) == {"per_s", "rounds"}
     latency = document["latency"]
     assert latency["count"] == 100
     assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["max_ms"]
+    half = document["latency_at_half"]
+    if document["rate"]["per_s"] is None:  # all of the round came at once
+        assert half is document["endurance"] is None
+        assert any("at half the rate" in part for part in document["left_out"])
+    else:
+        _assert_endured(document["endurance"], half["rate_per_s"])
+        assert "dead tuples" in picture.read_text()
+
+        assert half["rate_per_s"] == document["rate"]["per_s"] / 2 // 100 * 100
+        assert half["count"] == half["rate_per_s"] * half["seconds"]
+        assert 0 < half["p50_ms"] <= half["p99_ms"] <= half["max_ms"]
     stages = document["stages_per_1000"]
     assert list(stages) == ["poll", "decode", "load", "decide", "write", "commit"]
     assert all(took["wall_s"] > 0 for took in stages.values())
     assert "load generator" in document["cpu_s_per_1000"]
-    # The test's own broker is none of the data folder's.
-    assert any("broker" in part for part in document["left_out"])
+    # The test's own broker is none of the data folder's, and known all the same.
+    assert not any("broker" in part for part in document["left_out"])
     assert len(document["mixed"]["rounds"]) == len(document["mixed"]["ratios"]) == 1
     assert {"per_s", "ratio", "cpu_s_per_1000"} < set(document["mixed"])
     assert all(took["wall_s"] > 0 for took in document["mixed"]["stages_per_1000"].values())
@@ -70,7 +100,7 @@ def test_a_small_measurement_tells_every_figure_and_leaves_nothing_behind(
 def test_the_baseline_is_measured_in_turns(
     servers: Shell, stack: StackAddress, admin_client: AdminClient
 ) -> None:
-    document = servers.json(*SMALL, "--workers", "2,1")
+    document = servers.json(*SMALL, "--warm-up", "0", "--workers", "2,1")
     baseline = document["baseline"]
     assert (
         len(document["rate"]["rounds"]) == len(baseline["rounds"]) == len(baseline["ratios"]) == 2
@@ -86,7 +116,7 @@ def test_the_baseline_is_measured_in_turns(
 
 @pytest.mark.long
 def test_growth_is_measured_in_one_run(servers: Shell) -> None:
-    document = servers.json(*SMALL, "--no-baseline", "--preload", "3000")
+    document = servers.json(*SMALL, "--warm-up", "0", "--no-baseline", "--preload", "3000")
     growth = document["growth"]
     assert (growth["transactions"], growth["clients"]) == (3_000, 300)
     transactions = [growth[when]["storage"]["transactions"] for when in ("before", "grown")]
@@ -104,15 +134,27 @@ def test_a_person_reads_tables() -> None:
     theirs = Round(100, 0.2, {})
     figures = Figures(
         ours=[ours], shared={}, others={"mixed": [mixed]}, baseline=[theirs], orders=[],
-        load_cpu_s_per_1000=0.01, latency=latency, ladder=[Latency(5_000, 1, [0.0314], 0.0)],
-        baseline_ladder=[], growth=None, left_out=["the broker: away"], books_hold=True,
+        load_cpu_s_per_1000=0.01, latency=latency,
+        latency_at_half=Latency(4_900, 1, [0.0271], 0.0), ladder=[Latency(5_000, 1, [0.0314], 0.0)],
+        baseline_ladder=[], endurance=_endurance(), growth=None, left_out=["the broker: away"],
+        books_hold=True,
     )  # fmt: skip
     screen = Console(record=True, width=100, file=io.StringIO())
     show({"cores": 2, "workers": [1], "postgres": {"fsync": "on"}}, figures, screen)
     said = screen.export_text()
     for words in ("10,000/s", "8,000/s", "0.80×", "500/s", "20.0×", "9.0 ms", "postgres fsync"):
         assert words in said
-    for words in ("the broker", "decode", "5,000", "31.4"):
+    for words in ("8,123 at 5,000/s", "6,000", "4,000", "456.7", "76,543", "7.0", "53.0"):
+        assert words in said
+    for words in (
+        "the broker",
+        "decode",
+        "5,000",
+        "31.4",
+        "at half the rate",
+        "4,900/s",
+        "27.1 ms",
+    ):
         assert words in said
 
 
@@ -203,6 +245,11 @@ def test_a_percentile_is_the_least_latency_that_so_many_did_not_exceed() -> None
     assert Latency(1, 1, [0.002], 0.0).percentile_ms(0.99) == 2
 
 
+def test_half_a_rate_is_in_whole_hundreds_and_unknown_where_the_rate_is() -> None:
+    assert [half_of(per_s) for per_s in (11_299.0, 10_400.0, 200.0)] == [5_600, 5_200, 100]
+    assert [half_of(per_s) for per_s in (None, 199.9)] == [None, None]
+
+
 def test_a_rate_is_over_all_rounds_and_unknown_where_nothing_was_counted() -> None:
     assert rate([Round(100, 1.0, {}), Round(100, 3.0, {})]) == 50
     assert rate([Round(0, 0.0, {})]) is None
@@ -216,14 +263,62 @@ def test_cpu_time_is_divided_between_the_parts_and_everything_else() -> None:
     assert used_between(before, after) == {"worker": 3.0, "relay": 2.0, OTHERS: 5.0}
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_a_broker_of_this_machine_is_known_by_where_it_listens(host: str) -> None:
+    with socket() as broker:
+        broker.bind((host, 0))
+        port = broker.getsockname()[1]
+        assert find_listeners(f"127.0.0.1:{port}") == set()
+        broker.listen()
+        for servers in (f"127.0.0.1:{port}", f"PLAINTEXT://localhost:{port}, [::1]:1"):
+            assert find_listeners(servers) == {os.getpid()}
+        # No broker of ours: another port, another machine, nobody's name.
+        assert find_listeners(f"127.0.0.1:1,192.0.2.1:{port},nowhere.invalid:{port}") == set()
+
+
 def test_the_baseline_has_fewer_commands_but_never_too_few() -> None:
     assert _plan(100_000).baseline_commands == 5_000
     assert _plan(1_000).baseline_commands == 200
     assert _plan(50).baseline_commands == 50
 
 
+def _endurance() -> Endurance:
+    """3,000 results in each half second but the open one, which has 2,000 and a process more."""
+    samples = [
+        Sample(-0.0, 100, 0, 8192, 10, {"relay": 50 << 20}),
+        Sample(0.5, 3_100, 4, 8192, 2_000, {"relay": 51 << 20}),
+        Sample(1.0, 5_100, 90, 7 << 20, 76_543, {"relay": 52 << 20, "late": 1 << 20}),
+        Sample(1.5, 8_100, 2, 7 << 20, 0, {"relay": 53 << 20}),
+    ]
+    stretches = [
+        Stretch("before", samples[:2], [0.011]),
+        Stretch("open", samples[1:3], [0.0123] * 98 + [0.4567] * 2),
+        Stretch("after", samples[2:], []),
+    ]
+    return Endurance(5_000, 1.5, 8_123, 1, 0.0, stretches, samples)
+
+
 def _plan(count: int) -> Plan:
     return Plan(count, 10, None, 100, 1, (1,), baseline=True)
+
+
+def _assert_endured(endurance: dict[str, Any], per_s: int) -> None:
+    assert (endurance["rate_per_s"], endurance["count"]) == (per_s, per_s * 8)
+    assert [s["name"] for s in endurance["stretches"]] == ["before", "open", "after"]
+    for stretch in endurance["stretches"]:
+        assert stretch["timed"] > 0
+        assert stretch["per_s"] > 0
+        assert 0 < stretch["p50_ms"] <= stretch["p99_ms"]
+        assert stretch["outbox_rows_median"] <= stretch["outbox_rows_max"]
+        assert stretch["outbox_bytes_max"] > 0
+        for when in ("begin", "end"):
+            assert {"worker", "relay", "reader"} < set(stretch[f"memory_bytes_{when}"])
+    assert max(sample["dead_tuples"] for sample in endurance["samples"]) > 0
+    reads = [sample["read"] for sample in endurance["samples"]]
+    assert reads == sorted(reads)
+    assert set(endurance["samples"][0]) == {
+        "at_s", "read", "outbox_rows", "outbox_bytes", "dead_tuples", "memory_bytes"
+    }  # fmt: skip
 
 
 def _assert_nothing_is_left(stack: StackAddress, admin_client: AdminClient) -> None:

@@ -102,9 +102,10 @@ def test_a_person_reads_what_growth_cost() -> None:
     grown = Round(900, 0.1, {}, 2_000, stages, cost=cost, checkpoint_s=0.5)
     figures = Figures(
         ours=[before], shared={4: [grown]}, others={}, baseline=[], orders=[],
-        load_cpu_s_per_1000=0.01, latency=Latency(100, 1, [0.004], 0.001), ladder=[],
-        baseline_ladder=[], growth=Growth(before, grown, grown, 5_000, 500, 2.0), left_out=[],
-        books_hold=True,
+        load_cpu_s_per_1000=0.01, latency=Latency(100, 1, [0.004], 0.001),
+        latency_at_half=None, ladder=[],
+        baseline_ladder=[], endurance=None,
+        growth=Growth(before, grown, grown, 5_000, 500, 2.0), left_out=[], books_hold=True,
     )  # fmt: skip
     screen = Console(record=True, width=120, file=io.StringIO())
     show({"workers": [1, 4]}, figures, screen)
@@ -127,6 +128,8 @@ def test_a_person_reads_what_growth_cost() -> None:
         (["--preload-clients", "10"], "too few"),
         (["--plot", "latency.svg"], "--ladder"),
         (["--ladder", "--plot", "nowhere/latency.svg"], "can't be written"),
+        (["--ladder", "--endure", "1", "--plot", "nowhere/all.svg"], "all-ladder.svg can't be"),
+        (["--endure", "0.05"], "0.1 minutes"),
     ],
 )
 def test_what_cannot_be_measured_is_said_at_once(arguments: list[str], told: str) -> None:

@@ -6,10 +6,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from ops.bench.figure import Figures, Latency, Round
-from ops.bench.plot import draw_ladder
+from ops.bench.figure import Endurance, Figures, Latency, Round, Sample, Stretch
+from ops.bench.plot import draw_endurance, draw_ladder
 from ops.plot import Axis, Panel, draw, round_axis
 
+# The seconds of four samples and how many rows waited.
+_ROWS = ((0.0, 1), (720.0, 2), (1_080.0, 70), (1_800.0, 3))
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -51,12 +53,24 @@ def test_on_a_logarithmic_axis_ten_times_as_much_is_as_far_everywhere() -> None:
     assert round_axis([5]).labels == [(5, "5"), (10, "10")]
 
 
+def test_what_an_endurance_run_piled_up_is_drawn_over_time() -> None:
+    samples = [Sample(at_s, 0, rows, rows << 20, 10 * rows, {}) for at_s, rows in _ROWS]
+    stretches = [Stretch("", samples[a : a + 2], []) for a in range(3)]
+    svg = draw_endurance(Endurance(5_000, 1_800, 9_000_000, 90, 0.0, stretches, samples))
+    waiting, dead, size = _points(svg)
+    assert [len(line) for line in (waiting, dead, size)] == [4, 4, 4]
+    assert max(range(4), key=lambda n: -waiting[n][1]) == 2  # SVG counts from the top
+    assert [x for x, _ in waiting] == [x for x, _ in size]
+    assert {"12 min: a transaction opens", "18 min: it ends", "30 min"} <= set(_texts(svg))
+    assert {"77", "770"} <= set(_texts(svg))
+
+
 def test_the_ladder_is_drawn_beside_the_baselines() -> None:
     figures = Figures(
         ours=[Round(100, 1.0, {})], shared={}, others={}, baseline=[], orders=[],
-        load_cpu_s_per_1000=0.0, latency=_latency(100, 10),
+        load_cpu_s_per_1000=0.0, latency=_latency(100, 10), latency_at_half=None,
         ladder=[_latency(1_000, 20), _latency(2_000, 90)], baseline_ladder=[_latency(50, 80)],
-        growth=None, left_out=[], books_hold=True,
+        endurance=None, growth=None, left_out=[], books_hold=True,
     )  # fmt: skip
     svg = draw_ladder(figures)
     assert {"ours, p50", "ours, p99", "baseline, p50", "baseline, p99"} <= set(_texts(svg))

@@ -1,4 +1,4 @@
-"""CPU time by process, read from /proc: ours, the broker's, PostgreSQL's, and the machine's."""
+"""CPU time and memory by process, from /proc: ours, the broker's, PostgreSQL's, the machine's."""
 
 import os
 from collections import defaultdict
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Self
 
 from ops.bench.ground import Ground
-from schemas.settings import Settings
+from ops.bench.listener import find_listeners
 
 _PROC = Path("/proc")
 _BACKENDS = """
-SELECT /* uncounted */ pid, datname, application_name FROM pg_stat_activity
+SELECT /* uncounted */ pid, datname, coalesce(nullif(application_name, ''), backend_type)
+FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)
 """
 OTHERS = "everything else on the machine"
@@ -22,8 +23,8 @@ Reading = dict[int, tuple[str, float]]
 
 
 class Meter:
-    """Reads how much CPU time the parts of a measurement have used so far, in seconds. A context
-    manager: leaving it ends the session by which PostgreSQL's processes are found.
+    """Reads how much CPU time the parts of a measurement have used so far, and what memory they
+    have. A context manager: leaving it ends the session by which PostgreSQL's processes are found.
 
     `left_out` says which parts can't be read, and why.
     """
@@ -33,11 +34,11 @@ class Meter:
         self._database = ground.database
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         self.left_out: list[str] = []
-        self._broker = _embedded_broker(ground.settings)
+        self._brokers = find_listeners(ground.settings.kafka_bootstrap_servers or "")
         if not (_PROC / "self" / "stat").exists():
             self.left_out.append("all CPU times: this system has no /proc")
-        if self._broker is None:
-            self.left_out.append("the broker: it is none of the embedded stack in the data folder")
+        if not self._brokers:
+            self.left_out.append("the broker: no process that we may see listens for it here")
         self._is_local = self._own_backend_is_here()
         if not self._is_local:
             self.left_out.append("PostgreSQL: its processes are not on this machine")
@@ -53,17 +54,25 @@ class Meter:
 
         `pids` are our own processes, by the part that each is.
         """
-        parts = {pid: name for name, pid in pids.items()}
-        if self._broker is not None:
-            parts[self._broker] = "broker"
-        if self._is_local:
-            parts |= self._backends()
         found: Reading = {0: (OTHERS, self._machine_s())}
-        for pid, part in parts.items():
+        for pid, part in self._parts(pids).items():
             used_s = self._process_s(pid)
             if used_s is not None:
                 found[pid] = (part, used_s)
         return found
+
+    def memory(self, pids: Mapping[str, int]) -> dict[str, int]:
+        """Each part's resident memory in bytes, without what it shares with others: PostgreSQL's
+        buffers would be counted once for each of its processes.
+        """
+        found: defaultdict[str, int] = defaultdict(int)
+        for pid, part in self._parts(pids).items():
+            found[part] += _unshared_bytes(pid)
+        return {part: size for part, size in found.items() if size}  # others have just ended
+
+    def _parts(self, pids: Mapping[str, int]) -> dict[int, str]:
+        parts = {pid: name for name, pid in pids.items()} | dict.fromkeys(self._brokers, "broker")
+        return parts | (self._backends() if self._is_local else {})
 
     def _backends(self) -> dict[int, str]:
         parts = {}
@@ -98,6 +107,17 @@ class Meter:
         return (user + nice + system + irq + softirq) / self._ticks_per_s
 
 
+def _unshared_bytes(pid: int) -> int:
+    """proc(5): VmRSS is all that is resident, RssShmem what of it is shared; 0 if it has ended."""
+    try:
+        text = (_PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    sizes = {name: size.split() for name, _, size in (s.partition(":") for s in text.split("\n"))}
+    resident, shared = (int((sizes.get(name) or ["0"])[0]) for name in ("VmRSS", "RssShmem"))
+    return (resident - shared) * 1024
+
+
 def used_between(before: Reading, after: Reading) -> Usage:
     """CPU seconds by part between two readings; a process that came in between counts wholly."""
     used: defaultdict[str, float] = defaultdict(float)
@@ -114,17 +134,3 @@ def total(usages: Iterable[Usage]) -> Usage:
         for part, used_s in usage.items():
             summed[part] += used_s
     return dict(summed)
-
-
-def _embedded_broker(settings: Settings) -> int | None:
-    """The embedded broker's process, where it is the one that is measured."""
-    try:
-        from ops.stack import Stack  # noqa: PLC0415 - of the extra `stack`, which may be missing
-    except ModuleNotFoundError:
-        return None
-    status = Stack(settings.data_dir).status()
-    if status.address is None:
-        return None
-    if status.address.kafka_bootstrap_servers != settings.kafka_bootstrap_servers:
-        return None
-    return next((part.pid for part in status.parts if part.name == "kafka"), None)
