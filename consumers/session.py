@@ -1,6 +1,7 @@
 """The worker's session with Postgres, made anew when it is gone, and what it knows from there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import psycopg
@@ -11,12 +12,15 @@ from consumers.expiry import HOLDS_MAX, release_expired
 from consumers.report import StageClock
 from ledger.command import Command
 from ledger.currency import Currencies, UnknownScaleError
-from ledger.database import Failures, connect
+from ledger.database import BusyConnection, Failures, connect
 from ledger.position import Position
 from ledger.rule import Rules
 from ledger.unit import own_scales
 
 _T = TypeVar("_T")
+
+# So few that PostgreSQL's answer does not wait for long, 0.2 ms.
+_DECODED_TOGETHER = 10
 
 
 class Session:
@@ -29,9 +33,10 @@ class Session:
         self._database_url = database_url
         self._rules = rules
         self._default_currency = default_currency
-        self._connection: psycopg.Connection | None = None
+        self._connection: BusyConnection | None = None
         self.clock = StageClock()
         self.failures = Failures()
+        self._ahead: Iterator[Item] = iter(())
         self._trust = Trust()
         self._know(Currencies())
 
@@ -39,7 +44,12 @@ class Session:
         """The session, in autocommit; one that is broken is replaced."""
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = connect(self._database_url, application_name="wallet-worker")
+            self._connection.meanwhile = self._decode_ahead
         return self._connection
+
+    def decode_meanwhile(self, items: Iterable[Item]) -> None:
+        """Decode these records, the next batch's, while PostgreSQL works on the one before."""
+        self._ahead = iter(items)
 
     def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
         """Decode what is not decoded yet, and apply the batch; raises what Ledger.apply raises."""
@@ -88,6 +98,12 @@ class Session:
             if isinstance(content, Command) and _names_unknown_currency(content):
                 unknown.append(item)
         return unknown
+
+    def _decode_ahead(self) -> bool:
+        """Decode a few of the next batch's records; whether there were any."""
+        some = list(islice(self._ahead, _DECODED_TOGETHER))
+        self._decode(some)
+        return bool(some)
 
     def _read_currencies(self) -> bool:
         """Read the operator's own units; whether there are new ones."""

@@ -90,6 +90,8 @@ class Worker:
             while not stop.is_set():
                 self.assignment.tend()
                 items = self._poll()
+                if len(items) >= self._settings.batch_records_max:
+                    self._read_ahead()
                 if items:
                     processor.process(items)
                 self._sweep()
@@ -120,20 +122,39 @@ class Worker:
         """
         self.beat_at_s = time.monotonic()
         items, self._early = self._early, []
+        wanted = self._settings.batch_records_max - len(items)
         try:
-            first = self._consumer.poll(0 if items else _FIRST_RECORD_S)
+            first = self._consumer.poll(0 if items else _FIRST_RECORD_S) if wanted > 0 else None
             if first is not None:
                 if self._kafka_away:
                     self._kafka_away = False
                     _log.info("kafka is back")
                 self._add(items, first)
-                for message in self._consumer.consume(self._settings.batch_records_max - 1, 0):
-                    self._add(items, message)
+                self._take(items, wanted - 1)
         except KafkaException as error:
-            _log.warning("kafka: reading failed, going on at the positions", error=str(error))
-            self.assignment.seek_to_positions()
+            self._read_again(error)
             return []
         return _rising(items)
+
+    def _read_ahead(self) -> None:
+        """Take for the next batch what is there already: the session decodes it while PostgreSQL
+        works on the batch in hand.
+        """
+        try:
+            self._take(self._early, self._settings.batch_records_max)
+            self._session.decode_meanwhile(self._early)
+        except KafkaException as error:
+            self._early.clear()
+            self._read_again(error)
+
+    def _take(self, items: list[Item], count: int) -> None:
+        """Add up to so many records that are there already. Raises KafkaException."""
+        for message in self._consumer.consume(count, 0):
+            self._add(items, message)
+
+    def _read_again(self, error: KafkaException) -> None:
+        _log.warning("kafka: reading failed, going on at the positions", error=str(error))
+        self.assignment.seek_to_positions()
 
     def _add(self, items: list[Item], message: Message) -> None:
         """Add the record as a batch takes it, if it is one, is ours and was not answered before.

@@ -1,9 +1,14 @@
 """Connections to Postgres, with the session settings that the guarantees rest on."""
 
+import select
 from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from psycopg import Connection, Error, sql
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.waiting import Wait
 
 RUNTIME_ROLE = "wallet_runtime"
 
@@ -40,6 +45,44 @@ _RUNTIME_SETTINGS: dict[str, str] = {
 }
 
 
+_T = TypeVar("_T")
+
+
+class BusyConnection(Connection):
+    """A connection whose user has other work to do while the server does its own.
+
+    `meanwhile` does a little of that work and says whether there was any.
+    """
+
+    meanwhile: Callable[[], bool] | None = None
+
+    def wait(self, gen: PQGen[_T], *args: Any, **kwargs: Any) -> _T:
+        """As psycopg's, but for the work done meanwhile."""
+        if self.meanwhile is not None:
+            gen = self._work_until_ready(gen, self.meanwhile)
+        return super().wait(gen, *args, **kwargs)
+
+    def _work_until_ready(self, gen: PQGen[_T], meanwhile: Callable[[], bool]) -> PQGen[_T]:
+        try:
+            awaited = next(gen)
+            while True:
+                while not _is_ready(self.pgconn.socket, awaited) and meanwhile():
+                    pass
+                awaited = gen.send((yield awaited))
+        except StopIteration as ended:
+            value: _T = ended.value
+            return value
+
+
+def _is_ready(socket: int, awaited: Wait) -> bool:
+    events = (select.POLLIN if awaited & Wait.R else 0) | (
+        select.POLLOUT if awaited & Wait.W else 0
+    )
+    poll = select.poll()
+    poll.register(socket, events)
+    return bool(poll.poll(0))
+
+
 class Failures:
     """Tries that PostgreSQL failed, and not their own content: how often by SQLSTATE, and why the
     last one did, None once one has gone through.
@@ -68,7 +111,7 @@ def connect(
     autocommit: bool = True,
     long_queries: bool = False,
     role: str | None = RUNTIME_ROLE,
-) -> Connection:
+) -> BusyConnection:
     """Connect as the runtime role.
 
     `long_queries` is for operators' reading (verify, history): no timeouts, the planner left
@@ -78,7 +121,7 @@ def connect(
     """
     given = conninfo_to_dict(database_url)
     defaults = {name: value for name, value in _CLIENT_SETTINGS.items() if name not in given}
-    connection: Connection = Connection.connect(
+    connection: BusyConnection = BusyConnection.connect(
         make_conninfo(database_url, application_name=application_name, **defaults), autocommit=True
     )
     try:

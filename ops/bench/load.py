@@ -27,6 +27,7 @@ HOT: Final[Mapping[str, str]] = {
 _FLUSH_TIMEOUT_S = 60.0
 # A paced load of no more is sent command by command.
 _FEW_PER_S = 500
+_MANY_PER_S = 2_000
 _TELL_EVERY = 5_000
 # A generator that waits for less spins, and takes a core from what it measures.
 _PAUSE_S = 0.001
@@ -262,9 +263,10 @@ def _command(client_id: str, command_id: str, fields: dict[str, str]) -> Command
 
 def _linger_ms(rate_per_s: float | None) -> int:
     """How long a command waits for company: as clients have it by default, and as our own publisher
-    does; not at all where few are sent, and longer where the rate is not paced.
+    does; not at all where few are sent, and longer where many are, as whoever sends so many sets
+    it: librdkafka sends a request for each partition that has one.
     """
-    if rate_per_s is None:
+    if rate_per_s is None or rate_per_s > _MANY_PER_S:
         return 20
     return 5 if rate_per_s > _FEW_PER_S else 0
 

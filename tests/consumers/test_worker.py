@@ -56,6 +56,32 @@ def test_a_dead_letter_is_the_record_byte_for_byte_in_its_own_partition(scene: S
 
 
 @pytest.mark.contract
+def test_what_was_read_ahead_of_a_full_batch_is_answered_once_and_in_order(scene: Scene) -> None:
+    scene.extra["WALLET_BATCH_RECORDS_MAX"] = "7"
+    clients = [f"client-{number}" for number in range(5)]
+    records = [
+        command(client, command_id=f"{number}", type_="deposit", amount="1")
+        for number in range(40)
+        for client in clients
+    ]
+    # Repeats, among them some of the same batch, and one that can't be read.
+    records[60:60] = [*records[50:55], Input(WALLET_COMMAND, b"client-0", b"{")]
+    places = scene.publish(*records)
+    with scene.running():
+        answers = scene.answered(len(records))
+    assert answers.reason(places[65]) == "not_json"
+    for client in clients:
+        told = [
+            answers.only(place)["balance_after"]
+            for record, place in zip(records, places, strict=True)
+            if record.key == client.encode() and place != places[65]
+        ]
+        assert len(told) == 41
+        assert list(dict.fromkeys(told)) == [f"{number}.00" for number in range(1, 41)]
+        assert scene.balance(client) == 4_000
+
+
+@pytest.mark.contract
 def test_results_have_the_published_shape(scene: Scene) -> None:
     with scene.running():
         scene.command("alice", command_id="1", type_="deposit", amount="12.50", reference="r")

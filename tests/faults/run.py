@@ -26,6 +26,7 @@ from typing import Any
 import structlog
 import time_machine
 
+from ops.process import run_until_signalled
 from schemas.settings import Settings, load_settings
 
 _log = structlog.get_logger(__name__)
@@ -53,15 +54,15 @@ def main(arguments: Sequence[str]) -> int:
     for name in options.without:
         seeded: Any = importlib.import_module("tests.faults.seeded")
         seeded.REMOVALS[name]()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     for number in STEPS:
         signal.signal(number, _step)
     settings = load_settings()
     if settings.database_url is None:
         parser.error("DATABASE_URL is not set")
-    _run(options.process, settings, settings.database_url.get_secret_value(), stop)
+    url = settings.database_url.get_secret_value()
+    # In a thread of its own: a handler that sets the event which its own thread waits for may find
+    # that thread with the event's lock.
+    run_until_signalled(lambda stop: _run(options.process, settings, url, stop))
     return 0
 
 
