@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import psycopg
@@ -16,6 +17,7 @@ from consumers.session import Session
 from consumers.topic_log import TopicLog
 from ledger.currency import UnknownScaleError
 from ledger.database import Failures
+from ledger.position import Position
 from ledger.rate import RateLimit
 from ledger.rule import Rules
 from schemas.partition import partition_of
@@ -121,8 +123,9 @@ class Worker:
         records/s.
         """
         self.beat_at_s = time.monotonic()
-        items, self._early = self._early, []
-        wanted = self._settings.batch_records_max - len(items)
+        most = self._settings.batch_records_max
+        items, self._early = self._early[:most], self._early[most:]
+        wanted = most - len(items)
         try:
             first = self._consumer.poll(0 if items else _FIRST_RECORD_S) if wanted > 0 else None
             if first is not None:
@@ -134,7 +137,7 @@ class Worker:
         except KafkaException as error:
             self._read_again(error)
             return []
-        return _rising(items)
+        return rising(items, self.assignment.positions)
 
     def _read_ahead(self) -> None:
         """Take for the next batch what is there already: the session decodes it while PostgreSQL
@@ -239,16 +242,20 @@ def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
         return None
 
 
-def _rising(items: list[Item]) -> list[Item]:
-    """The items less what a seek gave a second time: each partition's offsets rise."""
+def rising(items: Sequence[Item], positions: Mapping[tuple[str, int], Position]) -> list[Item]:
+    """The items less what was read before a loss, and what a seek gave a second time: each
+    partition's offsets rise.
+    """
     last: dict[tuple[str, int], int] = {}
-    rising = []
+    kept = []
     for item in items:
         key = (item.topic, item.partition)
-        if item.offset > last.get(key, -1):
+        ours = positions.get(key)
+        # What an older claim had read must not hide what the position is followed by now.
+        if ours is not None and ours.epoch == item.epoch and item.offset > last.get(key, -1):
             last[key] = item.offset
-            rising.append(item)
-    return rising
+            kept.append(item)
+    return kept
 
 
 def _rules(settings: Settings) -> Rules:

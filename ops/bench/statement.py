@@ -20,7 +20,7 @@ WHERE d.datname = current_database() AND query IS NOT NULL AND strpos(query, '/*
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 # What pg_stat_statements shows as $1, however it was written: constants and parameters.
 _VALUE = re.compile(
-    r"%\(\w+\)s|%s|\$\d+|'[^']*'|\b\d+(?:\.\d+)?\b|\b(?:true|false)\b"
+    r"%(?:\(\w+\))?[sb]|\$\d+|\be'[^']*'|'[^']*'|\b\d+(?:\.\d+)?\b|\b(?:true|false)\b"
     r"|(?<!\bis )(?<!\bnot )\bnull\b",
     re.IGNORECASE,
 )

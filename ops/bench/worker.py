@@ -13,14 +13,14 @@ from consumers.worker import Worker
 from ops.bench.crew import tell
 from schemas.settings import Settings
 
-# What a batch goes through, in order, and which method does it.
-_STAGES: dict[str, tuple[type, str]] = {
-    "poll": (Worker, "_poll"),
-    "decode": (Session, "_decode"),
-    "load": (Ledger, "load"),
-    "decide": (Ledger, "decide"),
-    "write": (Ledger, "write"),
-    "commit": (Ledger, "commit"),
+# What a batch goes through, in order, and which methods do it.
+_STAGES: dict[str, tuple[tuple[type, str], ...]] = {
+    "poll": ((Worker, "_poll"), (Worker, "_read_ahead")),
+    "decode": ((Session, "_decode"),),
+    "load": ((Ledger, "load"),),
+    "decide": ((Ledger, "decide"),),
+    "write": ((Ledger, "write"),),
+    "commit": ((Ledger, "commit"),),
 }
 STAGES = tuple(_STAGES)
 
@@ -52,9 +52,10 @@ def run_worker(settings: Settings, _arguments: dict[str, Any], stop: Event) -> N
         return bool(items)
 
     stages, clock = {name: Stage() for name in _STAGES}, _Clock()
-    for name, (owner, method) in _STAGES.items():
-        counts = polled if name == "poll" else _always
-        setattr(owner, method, clock.timed(getattr(owner, method), stages[name], counts))
+    for name, methods in _STAGES.items():
+        for owner, method in methods:
+            counts = polled if method == "_poll" else _always
+            setattr(owner, method, clock.timed(getattr(owner, method), stages[name], counts))
     worker = Worker(settings, database_url=settings.database_url.get_secret_value())
     worker.run(stop)
     tell({"records": records, "stages": {name: asdict(s) for name, s in stages.items()}})

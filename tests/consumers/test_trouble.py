@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,17 @@ from msgspec.structs import replace
 
 import consumers.batch
 from consumers.assignment import Assignment
-from consumers.batch import Item
+from consumers.batch import Item, Ledger
 from consumers.failure import WorkerStoppedError
 from consumers.processor import Processor
 from consumers.session import Session
 from consumers.topic_log import TopicLog
-from consumers.worker import Worker
+from consumers.worker import Worker, rising
 from ledger.book import Book
 from ledger.command import Command
 from ledger.decision import decide
 from ledger.outcome import Decision
+from ledger.position import Position
 from ledger.rule import Rules
 from schemas.topic import WALLET_COMMAND
 from tests.producers.world import eventually
@@ -146,6 +147,29 @@ def test_a_worker_that_starts_before_postgres_claims_when_it_is_there(scene: Sce
     assert answers.only(place)["status"] == "applied"
 
 
+@pytest.mark.contract
+def test_what_was_read_ahead_before_a_loss_is_read_again_after_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.extra["WALLET_BATCH_RECORDS_MAX"] = "5"
+    load, losses = Ledger.load, iter([True])
+
+    def lose_once(ledger: Ledger, items: Sequence[Item], *, wary: bool) -> Book:
+        if next(losses, False):
+            with psycopg.connect(scene.env.database_url) as session:
+                session.execute("UPDATE consumer_positions SET epoch = epoch + 1")
+        return load(ledger, items, wary=wary)
+
+    monkeypatch.setattr(Ledger, "load", lose_once)
+    places = scene.publish(
+        *(command("alice", command_id=f"{i}", type_="deposit", amount="1") for i in range(30))
+    )
+    with scene.running():
+        answers = scene.answered(30)
+    told = [answers.only(place)["balance_after"] for place in places]
+    assert told == [f"{number}.00" for number in range(1, 31)]
+
+
 @pytest.mark.parametrize("at", ["write", "commit"])
 def test_a_killed_worker_leaves_nothing_half_done(scene: Scene, at: str) -> None:
     scene.publish(*credits_of(30, {}))
@@ -195,6 +219,17 @@ def test_what_is_dropped_after_the_groups_word_of_a_loss_counts_as_fenced_too() 
     read = [Item(WALLET_COMMAND, WALLET_COMMAND, p, 7, None, None, None, 0, 1) for p in (0, 0, 1)]
     processor.process(read)
     assert assignment.fenced_count == 2
+
+
+def test_what_was_read_before_a_loss_hides_nothing_that_is_read_after_it() -> None:
+    def read(offset: int, epoch: int) -> Item:
+        return Item(WALLET_COMMAND, WALLET_COMMAND, 0, offset, None, None, None, 0, epoch)
+
+    claimed_again = {(WALLET_COMMAND, 0): Position(WALLET_COMMAND, 0, 3, epoch=2, takings=0)}
+    items = [read(5, 1), read(6, 1), read(3, 2), read(4, 2), read(3, 2), read(5, 2)]
+    kept = rising(items, claimed_again)
+    assert [(item.offset, item.epoch) for item in kept] == [(3, 2), (4, 2), (5, 2)]
+    assert rising(items, {}) == []
 
 
 def test_sigterm_finishes_the_batch_and_ends_with_exit_code_0(scene: Scene) -> None:
