@@ -28,9 +28,10 @@ def complain(sentence: str, error: BaseException | None = None) -> None:
     """
     screen = console(stderr=True)
     if error is not None:
-        screen.print("".join(traceback.format_exception(error)), soft_wrap=True, end="")
-    shown = "\n".join(map(safe, sentence.split("\n")))
-    screen.print(Text.assemble(("error: ", "bold red"), shown), soft_wrap=True)
+        screen.print(
+            _safe_lines("".join(traceback.format_exception(error))), soft_wrap=True, end=""
+        )
+    screen.print(Text.assemble(("error: ", "bold red"), _safe_lines(sentence)), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -65,3 +66,7 @@ def safe_bytes(value: bytes | None, length_max: int = 200) -> str:
         return "null"
     text = value[: 4 * length_max].decode("utf-8", errors="backslashreplace")
     return safe(text, length_max)
+
+
+def _safe_lines(text: str) -> str:
+    return "\n".join(map(safe, text.split("\n")))
