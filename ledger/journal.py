@@ -134,20 +134,20 @@ def _copying(
     INSERT from unnest.
     """
     sent, copy = 0, None
-
-    def copy_new_rows() -> None:
-        nonlocal sent, copy
-        if sent == len(journal):
-            return
-        if copy is None:
-            cursor = stack.enter_context(connection.cursor())
-            copy = stack.enter_context(cursor.copy(_SQL["copy_transactions"]))
-            copy.set_types(_TRANSACTION_TYPES)
-        while sent < len(journal):
-            copy.write_row(astuple(journal[sent]))
-            sent += 1
-
     with ExitStack() as stack:
+
+        def copy_new_rows() -> None:
+            nonlocal sent, copy
+            if sent == len(journal):
+                return
+            if copy is None:
+                cursor = stack.enter_context(connection.cursor())
+                copy = stack.enter_context(cursor.copy(_SQL["copy_transactions"]))
+                copy.set_types(_TRANSACTION_TYPES)
+            while sent < len(journal):
+                copy.write_row(astuple(journal[sent]))
+                sent += 1
+
         yield copy_new_rows
         copy_new_rows()
 

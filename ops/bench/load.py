@@ -27,6 +27,7 @@ HOT: Final[Mapping[str, str]] = {
 _FLUSH_TIMEOUT_S = 60.0
 # A paced load of no more is sent command by command.
 _FEW_PER_S = 500
+# One of more is sent in as large requests as one that is not paced.
 _MANY_PER_S = 2_000
 _TELL_EVERY = 5_000
 # A generator that waits for less spins, and takes a core from what it measures.
