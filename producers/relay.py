@@ -48,9 +48,10 @@ from schemas.topic import (
 
 _LOCK_POLL_S = 0.25
 _OWNER_CHECK_S = 1.0
-_BUSY_PAUSE_S = 0.005
+# Looks for news are far apart where there was none for long. Most of a lone command's time between
+# commit and publishing was the wait for the next look (5 ms at first: p50 24 ms, 20 with 1 ms).
+_PAUSES_S = ((0.02, 0.001), (2.0, 0.005))
 _QUIET_PAUSE_S = 0.025
-_QUIET_AFTER_S = 2.0
 # A transaction costs the broker the same for ten records as for a thousand: a marker in each of
 # some 25 partitions. So the busier it is, the longer more may come together.
 _GATHER_PER_RECORD_S = 0.000_2
@@ -213,8 +214,7 @@ class Relay:
             batch = Batch((), ()) if idle and not self._has_news() else self.read_batch()
             idle = not batch.rows
             if idle:
-                quiet = time.monotonic() - worked_at > _QUIET_AFTER_S
-                stop.wait(_QUIET_PAUSE_S if quiet else _BUSY_PAUSE_S)
+                stop.wait(_pause_s(time.monotonic() - worked_at))
                 continue
             if self._relay_batch(batch):
                 self._failures = 0
@@ -362,6 +362,11 @@ class Relay:
         outbox, self._outbox, self._sender = self._outbox, None, None
         if outbox is not None:
             outbox.close()
+
+
+def _pause_s(idle_s: float) -> float:
+    """How long to wait before the next look for news, so long after the last work."""
+    return next((pause_s for until_s, pause_s in _PAUSES_S if idle_s < until_s), _QUIET_PAUSE_S)
 
 
 def _made(thing: _T | None) -> _T:

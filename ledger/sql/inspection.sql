@@ -47,3 +47,14 @@ WHERE database = current_database() AND prepared < clock_timestamp() - interval 
 
 -- name: connection_count
 SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+
+-- name: changed_in_no_order
+-- In bytes: what the pages that any command may change have together, and what the server keeps in memory.
+SELECT (SELECT coalesce(sum(pg_relation_size(oid)), 0) FROM pg_class
+        WHERE oid IN ('accounts'::regclass, 'clients'::regclass)
+           OR oid IN (SELECT x.indexrelid FROM pg_index AS x
+                      WHERE x.indrelid IN ('accounts'::regclass, 'clients'::regclass, 'transactions'::regclass)))::int8,
+       pg_size_bytes(current_setting('shared_buffers'))
+
+-- name: checkpoints
+SELECT num_timed, num_requested FROM pg_stat_checkpointer

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from threading import Event
 from typing import Any
 
-import orjson
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from ops.bench.crew import tell
@@ -102,13 +101,14 @@ def read_each(consumer: Consumer, count: int, stop: Event) -> None:
     read: dict[str, float] = {}
     told = 0.0
     while len(read) < count and not stop.is_set():
-        message = consumer.poll(_POLL_S)
+        for message in filter(_is_answer, _available(consumer)):
+            found = _NUMBERED.search(message.value() or b"")
+            if found is not None:
+                read[found[1].decode()] = time.monotonic()
         now = time.monotonic()
         if now - told > _TELL_S:
             told = now
             tell({"count": len(read)})
-        if message is not None and _is_answer(message):
-            read[orjson.loads(message.value() or b"")["command_id"]] = now
     tell({"done": True, "read": read})
 
 

@@ -13,6 +13,9 @@ from ops.doctor.finding import Finding, error, warning, well
 _VERSION_MIN = 170_000
 _CLOCK_DIFFERENCE_S_MAX = 1.0
 _CONNECTIONS_SHARE_MAX = 0.8
+# Fewer may be an operator's own, a backup's or a restart's.
+_CHECKPOINTS_REQUESTED_MIN = 10
+_MIB = 1024 * 1024
 
 
 def examine_database(database_url: str) -> Iterator[Finding]:
@@ -25,6 +28,8 @@ def examine_database(database_url: str) -> Iterator[Finding]:
         yield from _tables(connection)
         yield from _sessions(connection)
         yield _clock(connection)
+        yield _buffers(connection)
+        yield _checkpoints(connection)
     with connect(database_url, application_name="wallet-doctor") as runtime:
         yield _session_settings(runtime)
 
@@ -168,3 +173,31 @@ def _clock(connection: Connection) -> Finding:
             "Synchronise both (chrony, ntpd): what expires is judged by PostgreSQL's.",
         )  # fmt: skip
     return well("clock", "This machine's clock and PostgreSQL's agree.")
+
+
+def _buffers(connection: Connection) -> Finding:
+    """Whether there is room for what commands change in no order: accounts, and the indexes by
+    client. The journal itself only grows at its end.
+    """
+    [(changed, buffers)] = inspection.rows(connection, "changed_in_no_order")
+    sizes = f"{changed / _MIB:,.0f} MiB, shared_buffers {buffers / _MIB:,.0f} MiB"
+    if changed > buffers:
+        return warning(
+            "buffers", f"Accounts, and the indexes by client, have {sizes}: commands wait for "
+            "pages.", "Raise shared_buffers (up to a quarter of the server's memory) and restart "
+            "it; past that, let PostgreSQL have more memory.",
+        )  # fmt: skip
+    return well("buffers", f"Accounts, and the indexes by client, have {sizes}.")
+
+
+def _checkpoints(connection: Connection) -> Finding:
+    [(timed, requested)] = inspection.rows(connection, "checkpoints")
+    counted = f"{requested} of {timed + requested} checkpoints did not come by the clock"
+    if requested >= max(timed, _CHECKPOINTS_REQUESTED_MIN):
+        return warning(
+            "checkpoints", f"{counted}: the log reached max_wal_size before, and behind each "
+            "checkpoint whole pages are logged again.",
+            "ALTER SYSTEM SET max_wal_size = '8GB'; SELECT pg_reload_conf(); and, to count anew, "
+            "SELECT pg_stat_reset_shared('checkpointer');",
+        )  # fmt: skip
+    return well("checkpoints", f"{counted}.")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from psycopg.conninfo import make_conninfo
 
 from ops import topic
 from ops.doctor import kafka
+from ops.doctor.finding import Finding
+from ops.doctor.postgres import examine_database
 from schemas.partition import partition_of
 from schemas.topic import WALLET_COMMAND
+from tests.conftest import WalletEnv
 from tests.ops.shell import Shell
 from tests.scene import Scene
 
@@ -23,6 +28,7 @@ def test_a_sound_wallet_has_no_errors_and_a_broken_database_is_found(
     assert "error" not in {each["level"] for each in found["findings"]}
     checks = {each["check"] for each in found["findings"]}
     assert {"topics", "partitioner", "rights", "fsync", "journal", "sequences", "clock"} <= checks
+    assert {"buffers", "checkpoints"} <= checks
     assert "0 error(s)" in desk.fine("doctor")  # the test's login is a superuser: a warning
     with scene.connect() as session:
         session.execute("ALTER SEQUENCE outbox_ids CACHE 50")
@@ -40,6 +46,32 @@ def test_a_sound_wallet_has_no_errors_and_a_broken_database_is_found(
     ran = desk.wallet("doctor")
     assert ran.returncode == 1
     assert "→ ALTER SEQUENCE outbox_ids CACHE 1;" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("timed", "requested", "level"), [(40, 9, "ok"), (3, 9, "ok"), (40, 41, "warning")]
+)
+def test_checkpoints_that_a_full_log_asks_for_are_found(
+    wallet_env: WalletEnv, timed: int, requested: int, level: str
+) -> None:
+    with psycopg.connect(wallet_env.database_url, autocommit=True) as session:
+        # The server's own counters are all tests' together.
+        session.execute(
+            "CREATE TABLE public.pg_stat_checkpointer (num_timed int, num_requested int)"
+        )
+        session.execute(
+            "INSERT INTO public.pg_stat_checkpointer VALUES (%s, %s)", (timed, requested)
+        )
+    assert _public_first(wallet_env)["checkpoints"].level == level
+
+
+def test_buffers_that_hold_less_than_accounts_and_indexes_are_found(wallet_env: WalletEnv) -> None:
+    assert _public_first(wallet_env)["buffers"].level == "ok"
+    with psycopg.connect(wallet_env.database_url, autocommit=True) as session:
+        session.execute("CREATE FUNCTION public.pg_size_bytes(text) RETURNS int8 RETURN 8192")
+    found = _public_first(wallet_env)["buffers"]
+    assert found.level == "warning"
+    assert "shared_buffers 0 MiB" in found.sentence
 
 
 def test_a_transaction_that_hangs_open_is_found(
@@ -92,3 +124,9 @@ def _faults(desk: Shell) -> dict[str, str]:
     wrong = [each for each in ran["findings"] if each["level"] != "ok"]
     assert all(each["remedy"] for each in wrong)
     return {each["check"]: each["sentence"] for each in wrong}
+
+
+def _public_first(env: WalletEnv) -> dict[str, Finding]:
+    """By check, with what is in the schema `public` before the server's own of the same name."""
+    url = make_conninfo(env.database_url, options="-c search_path=public,pg_catalog")
+    return {found.check: found for found in examine_database(url)}
