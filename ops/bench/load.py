@@ -27,9 +27,6 @@ HOT: Final[Mapping[str, str]] = {
 _FLUSH_TIMEOUT_S = 60.0
 # A paced load of no more is sent command by command.
 _FEW_PER_S = 500
-# One of more is sent in about as many requests as Java's client makes of it by default: 240 a
-# second for 12 partitions.
-_MANY_PER_S = 2_000
 _TELL_EVERY = 5_000
 # A generator that waits for less spins, and takes a core from what it measures.
 _PAUSE_S = 0.001
@@ -264,15 +261,13 @@ def _command(client_id: str, command_id: str, fields: dict[str, str]) -> Command
 
 
 def _linger_ms(rate_per_s: float | None) -> int:
-    """How long a command waits for company: as clients have it by default, and as our own publisher
-    does; not at all where few are sent, and longer where many are, as whoever sends so many sets
-    it: librdkafka sends a request for each partition, Java's client one for all of them.
+    """How long a command waits for company: not at all where few are sent, and where many are so
+    long that there are about as many requests as Java's client makes by default, 240 a second for
+    12 partitions. Java's sends one for all of them every 5 ms, librdkafka one for each.
     """
     if rate_per_s is None:
         return 20
-    if rate_per_s > _MANY_PER_S:
-        return 50
-    return 5 if rate_per_s > _FEW_PER_S else 0
+    return 50 if rate_per_s > _FEW_PER_S else 0
 
 
 class Load:
