@@ -11,14 +11,14 @@ from psycopg.errors import UniqueViolation
 from consumers.answer import Answerer
 from consumers.decode import DeadRecord
 from consumers.report import StageClock
-from ledger import journal, position
+from ledger import journal
 from ledger.book import Book, rest_id
 from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.decision import QUERIES, decide
 from ledger.journal import Need
 from ledger.outcome import Decision
-from ledger.parcel import OutboxRecord
+from ledger.parcel import OutboxRecord, Parcel
 from ledger.position import Move, Position
 from ledger.question import page_before, page_count
 from ledger.rule import Rules
@@ -129,9 +129,10 @@ class Ledger:
             book = self.load(items, wary=wary)
             self.clock.lap("load")
             tallies: Tallies = {}
-            self.write(book, self.answers(items, book, tallies))
+            parcels = self.write(book, self.answers(items, book, tallies))
             self.clock.lap("write")
-            self.commit([tally.move(positions[key]) for key, tally in tallies.items()], book)
+            moves = [tally.move(positions[key]) for key, tally in tallies.items()]
+            self.commit(book, parcels, moves)
             self.clock.lap("commit")
         except BaseException:
             self.roll_back()
@@ -175,17 +176,15 @@ class Ledger:
             decisions.append(_decide_one(item, book, rules, tally))
         return decisions
 
-    def write(self, book: Book, outbox: Iterable[OutboxRecord]) -> None:
-        """Write the book's changes, the journal and the outbox; the book may change as long as the
-        outbox is run through.
+    def write(self, book: Book, outbox: Iterable[OutboxRecord]) -> list[Parcel]:
+        """Write the journal, which may grow as long as the outbox is run through; gives the
+        outbox's rows.
         """
-        journal.write(self.connection, book, outbox)
+        return journal.write(self.connection, book, outbox)
 
-    def commit(self, moves: Sequence[Move], book: Book) -> None:
-        """Move the positions, guarded, and commit: one round trip, the server raises in between."""
-        with self.connection.pipeline():
-            position.move(self.connection, moves, book.now)
-            self.connection.execute("COMMIT")
+    def commit(self, book: Book, parcels: Sequence[Parcel], moves: Sequence[Move] = ()) -> None:
+        """Write all else, move the positions, guarded, and commit."""
+        journal.commit(self.connection, book, parcels, moves)
 
     def roll_back(self) -> None:
         """Leave the transaction; a session that can't is closed, which ends it on the server."""

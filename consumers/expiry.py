@@ -42,5 +42,4 @@ def _release(ledger: Ledger, due: list[tuple[str, str, str]]) -> None:
         transaction = expire(hold, book)
         if transaction is not None:
             outbox.append(answerer.tell_expiry(hold, transaction))
-    ledger.write(book, outbox)
-    ledger.connection.execute("COMMIT")
+    ledger.commit(book, ledger.write(book, outbox))

@@ -11,8 +11,10 @@ from typing import Any
 from msgspec.structs import astuple
 from psycopg import Connection, Cursor, errors
 
+from ledger import position
 from ledger.book import Book, Client, Hold, Job, Order, PageKey, Transaction, Wallet
-from ledger.parcel import OutboxRecord, pack
+from ledger.parcel import OutboxRecord, Parcel, pack
+from ledger.position import Move
 from ledger.posting import AVAILABLE, ESCROW, HELD, REFUNDABLE_ORDER
 from ledger.rate import Bucket
 from ledger.statement import statements
@@ -103,14 +105,25 @@ def due_holds(connection: Connection, count_max: int) -> list[tuple[str, str, st
     return [(row[0], row[1], row[2]) for row in _call(connection, "due_holds", count_max)]
 
 
-def write(connection: Connection, book: Book, outbox: Iterable[OutboxRecord]) -> None:
-    """Write the book's changes and the outbox inside the transaction that `load` began.
+def write(connection: Connection, book: Book, outbox: Iterable[OutboxRecord]) -> list[Parcel]:
+    """Write the journal inside the transaction that `load` began; gives the outbox's rows, which
+    `commit` writes.
 
     The outbox is run through while PostgreSQL takes in the journal, which may still grow by that:
     deciding and telling may take their time. Raises psycopg.Error, and what making it raises.
     """
     with _copying(connection, book.journal) as copy_new_rows:
-        parcels = list(pack(_after_each(outbox, copy_new_rows)))
+        return list(pack(_after_each(outbox, copy_new_rows)))
+
+
+def commit(
+    connection: Connection, book: Book, parcels: Sequence[Parcel], moves: Sequence[Move] = ()
+) -> None:
+    """Write all that the book has changed and the outbox, move the positions, guarded, and commit:
+    one round trip. The server raises in between, and does not commit then.
+
+    Raises psycopg.Error; with FENCED_SQLSTATE where a position is no longer ours.
+    """
     clients = sorted(_changed_clients(book), key=lambda client: client.client_id)
     wallets = [w for mine in book.wallets.values() for w in mine.values() if w.changed]
     wallets.sort(key=lambda wallet: (wallet.client_id, wallet.currency))
@@ -121,6 +134,9 @@ def write(connection: Connection, book: Book, outbox: Iterable[OutboxRecord]) ->
         _write_orders(connection, book)
         _write_buckets(connection, book)
         _write(connection, "insert_outbox", parcels, 4, book.now)
+        if moves:
+            position.move(connection, moves, book.now)
+        connection.execute("COMMIT")
 
 
 @contextmanager

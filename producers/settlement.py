@@ -78,8 +78,7 @@ def settle_all(
             outbox.append(row)
             calls.append(each.call)
     fulfillment.record(connection, calls, book.now)
-    journal.write(connection, book, outbox)
-    connection.execute("COMMIT")
+    journal.commit(connection, book, journal.write(connection, book, outbox))
     completed = sum(call.outcome == Outcome.FULFILLED for call in calls)
     return Settled(completed, len(calls) - completed, len(made) - len(calls))
 

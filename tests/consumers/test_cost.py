@@ -113,9 +113,9 @@ def test_a_batch_of_money_stays_within_its_round_trips_statements_rows_and_wal(
     books.apply(_mix(chance))  # the statements are prepared now
     items = books.items(_mix(chance))
     cost = measure.cost(session, lambda: books.enter(items))
-    # One round trip each: locking and loading; the journal's COPY; the accounts and the outbox;
-    # positions and COMMIT.
-    assert cost.round_trips <= 4
+    # One round trip each: locking and loading; the journal's COPY; accounts, outbox, positions and
+    # COMMIT.
+    assert cost.round_trips <= 3
     assert cost.statements <= 8
     # The journal's row; each client's account once; the outbox's rows are shared by many answers.
     assert 1.4 <= cost.rows <= 1.7

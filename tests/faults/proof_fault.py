@@ -24,7 +24,7 @@ POINTS = {
     "worker": (
         ("consumers.batch:Ledger.apply", "before"),  # after the poll
         ("consumers.batch:Ledger.load", "after"),  # the locks are held
-        ("ledger.journal:write", "after"),  # written
+        ("ledger.journal:write", "after"),  # the journal is written
         ("ledger.position:move", "before"),
         ("consumers.batch:Ledger.commit", "before"),
         ("consumers.batch:Ledger.commit", "after"),

@@ -25,7 +25,8 @@ from ledger import fulfillment, journal, outbox, position
 from ledger.book import Book, Job, Transaction
 from ledger.order import Settlement
 from ledger.outbox import Outbox
-from ledger.parcel import OutboxRecord
+from ledger.parcel import OutboxRecord, Parcel
+from ledger.position import Move
 from producers.relay import Relay
 from schemas.topic import Topics
 
@@ -76,34 +77,35 @@ def first_confirmation() -> None:
 def position_in_the_transaction() -> None:
     """The batch is committed, then the position moves."""
 
-    def commit(ledger: Ledger, moves: Sequence[Any], book: Book) -> None:
-        ledger.connection.execute("COMMIT")
-        position.move(ledger.connection, moves, book.now)
+    def commit(
+        ledger: Ledger, book: Book, parcels: Sequence[Parcel], moves: Sequence[Move] = ()
+    ) -> None:
+        journal.commit(ledger.connection, book, parcels)
+        if moves:
+            position.move(ledger.connection, moves, book.now)
 
     _replace(Ledger, "commit", commit)
 
 
 def outbox_in_the_transaction() -> None:
     """The batch is committed, then what it has to tell is written."""
-    good, untold = Ledger.commit, list[OutboxRecord]()
+    good = Ledger.commit
 
-    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> None:
-        untold[:] = rows
-        journal.write(ledger.connection, book, [])
+    def commit(
+        ledger: Ledger, book: Book, parcels: Sequence[Parcel], moves: Sequence[Move] = ()
+    ) -> None:
+        good(ledger, book, [], moves)
+        ledger.connection.execute("BEGIN")
+        journal.commit(ledger.connection, Book(book.now, iter(())), parcels)
 
-    def commit(ledger: Ledger, *arguments: Any) -> None:
-        good(ledger, *arguments)
-        journal.write(ledger.connection, Book(arguments[1].now, iter(())), untold)
-
-    _replace(Ledger, "write", write)
     _replace(Ledger, "commit", commit)
 
 
 def outbox_order() -> None:
     """A batch's rows take their ids in another order than they were decided in."""
 
-    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> None:
-        journal.write(ledger.connection, book, reversed(list(rows)))
+    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> list[Parcel]:
+        return journal.write(ledger.connection, book, reversed(list(rows)))
 
     _replace(Ledger, "write", write)
 
@@ -166,9 +168,9 @@ def letters_bytes() -> None:
 def recipients_balance() -> None:
     """A transfer's recipient gets no balance record."""
 
-    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> None:
+    def write(ledger: Ledger, book: Book, rows: Iterable[OutboxRecord]) -> list[Parcel]:
         told = [r._replace(moved=r.moved and "received" not in r.event_type) for r in rows]
-        journal.write(ledger.connection, book, told)
+        return journal.write(ledger.connection, book, told)
 
     _replace(Ledger, "write", write)
 

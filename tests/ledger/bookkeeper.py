@@ -94,8 +94,7 @@ class Bookkeeper:
         try:
             book = journal.load(self.connection, need)
             rows = [settle(each, book) for each in settlements]
-            journal.write(self.connection, book, [])
-            self.connection.execute("COMMIT")
+            journal.commit(self.connection, book, journal.write(self.connection, book, []))
         except BaseException:
             self._ledger.roll_back()
             raise
