@@ -1,7 +1,6 @@
 """The worker's session with Postgres, made anew when it is gone, and what it knows from there."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import psycopg
@@ -36,7 +35,6 @@ class Session:
         self._connection: BusyConnection | None = None
         self.clock = StageClock()
         self.failures = Failures()
-        self._ahead: Iterator[Item] = iter(())
         self._trust = Trust()
         self._know(Currencies())
 
@@ -44,12 +42,12 @@ class Session:
         """The session, in autocommit; one that is broken is replaced."""
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = connect(self._database_url, application_name="wallet-worker")
-            self._connection.meanwhile = self._decode_ahead
         return self._connection
 
-    def decode_meanwhile(self, items: Iterable[Item]) -> None:
+    def decode_meanwhile(self, items: Sequence[Item]) -> None:
         """Decode these records, the next batch's, while PostgreSQL works on the one before."""
-        self._ahead = iter(items)
+        if items and self._connection is not None:
+            self._connection.meanwhile = self._decode_in_parts(items)
 
     def apply(self, items: Sequence[Item], positions: dict[tuple[str, int], Position]) -> Tallies:
         """Decode what is not decoded yet, and apply the batch; raises what Ledger.apply raises."""
@@ -99,11 +97,11 @@ class Session:
                 unknown.append(item)
         return unknown
 
-    def _decode_ahead(self) -> bool:
-        """Decode a few of the next batch's records; whether there were any."""
-        some = list(islice(self._ahead, _DECODED_TOGETHER))
-        self._decode(some)
-        return bool(some)
+    def _decode_in_parts(self, items: Sequence[Item]) -> Iterator[None]:
+        """Decode a few of the records at each step."""
+        for start in range(0, len(items), _DECODED_TOGETHER):
+            self._decode(items[start : start + _DECODED_TOGETHER])
+            yield
 
     def _read_currencies(self) -> bool:
         """Read the operator's own units; whether there are new ones."""

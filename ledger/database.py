@@ -2,7 +2,7 @@
 
 import select
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from psycopg import Connection, Error, sql
@@ -46,32 +46,39 @@ _RUNTIME_SETTINGS: dict[str, str] = {
 
 
 _T = TypeVar("_T")
+_NONE_LEFT = object()
 
 
 class BusyConnection(Connection):
     """A connection whose user has other work to do while the server does its own.
 
-    `meanwhile` does a little of that work and says whether there was any.
+    `meanwhile` does a little of that work at each step, until there is none left.
     """
 
-    meanwhile: Callable[[], bool] | None = None
+    meanwhile: Iterator[None] | None = None
 
     def wait(self, gen: PQGen[_T], *args: Any, **kwargs: Any) -> _T:
         """As psycopg's, but for the work done meanwhile."""
         if self.meanwhile is not None:
-            gen = self._work_until_ready(gen, self.meanwhile)
+            gen = self._work_until_ready(gen)
         return super().wait(gen, *args, **kwargs)
 
-    def _work_until_ready(self, gen: PQGen[_T], meanwhile: Callable[[], bool]) -> PQGen[_T]:
+    def _work_until_ready(self, gen: PQGen[_T]) -> PQGen[_T]:
         try:
             awaited = next(gen)
             while True:
-                while not _is_ready(self.pgconn.socket, awaited) and meanwhile():
+                while not _is_ready(self.pgconn.socket, awaited) and self._work():
                     pass
                 awaited = gen.send((yield awaited))
         except StopIteration as ended:
             value: _T = ended.value
             return value
+
+    def _work(self) -> bool:
+        """Take a step of the other work; whether there was one."""
+        if self.meanwhile is not None and next(self.meanwhile, _NONE_LEFT) is _NONE_LEFT:
+            self.meanwhile = None
+        return self.meanwhile is not None
 
 
 def _is_ready(socket: int, awaited: Wait) -> bool:

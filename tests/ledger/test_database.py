@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import pytest
 from psycopg import errors
 
@@ -11,12 +14,18 @@ from tests.conftest import WalletEnv
 
 @pytest.mark.contract
 def test_other_work_is_done_while_the_server_works(wallet_env: WalletEnv) -> None:
-    left = list(range(5))
+    done: list[int] = []
+
+    def steps() -> Iterator[None]:
+        for step in range(5):
+            done.append(step)
+            yield
+
     with connect(wallet_env.database_url, application_name="test") as connection:
-        connection.meanwhile = lambda: bool(left) and left.pop() >= 0
+        connection.meanwhile = steps()
         row = connection.execute("SELECT 7, pg_sleep(0.3)::text").fetchone()
         assert (row or ())[0] == 7
-        assert not left
+        assert done == [0, 1, 2, 3, 4]
         with pytest.raises(errors.DivisionByZero):
             connection.execute("SELECT 1 / 0")
         assert connection.execute("SELECT 8").fetchone() == (8,)
@@ -25,7 +34,7 @@ def test_other_work_is_done_while_the_server_works(wallet_env: WalletEnv) -> Non
 @pytest.mark.contract
 def test_an_answer_that_is_there_does_not_wait_for_other_work(wallet_env: WalletEnv) -> None:
     with connect(wallet_env.database_url, application_name="test") as connection:
-        connection.meanwhile = lambda: True
+        connection.meanwhile = itertools.repeat(None)
         assert connection.execute("SELECT pg_sleep(0.1)::text, 7").fetchone() == ("", 7)
         with connection.pipeline():
             first, second = connection.execute("SELECT 1"), connection.execute("SELECT 2")
