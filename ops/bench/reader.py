@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from ops.bench.crew import tell
+from ops.bench.failure import BenchError
 from schemas.settings import Settings
 
 _POLL_S = 0.1
@@ -58,6 +59,23 @@ def _at_end(settings: Settings, topic: str) -> Consumer:
     return consumer
 
 
+class _News:
+    """When to say a count: now and then, and only where it has changed, so that whoever listens
+    can tell that nothing comes any more.
+    """
+
+    def __init__(self) -> None:
+        self._count, self._at_s = 0, 0.0
+
+    def is_due(self, count: int) -> bool:
+        """Whether to say it now."""
+        now_s = time.monotonic()
+        if count == self._count or now_s - self._at_s < _TELL_S:
+            return False
+        self._count, self._at_s = count, now_s
+        return True
+
+
 def read_round(consumer: Consumer, count: int, seconds: float | None, stop: Event) -> None:
     """Count answers until all have come, or `seconds` after the first.
 
@@ -65,16 +83,15 @@ def read_round(consumer: Consumer, count: int, seconds: float | None, stop: Even
     {"done", "count", "seconds"}: what came since the start, and in how long. {"seconds"} is 0
     where everything came at once.
     """
-    seen, first, told = 0, 0.0, 0.0
+    seen, first, news = 0, 0.0, _News()
     start, start_count = 0.0, 0
     while not stop.is_set():
         seen += sum(map(_is_answer, _available(consumer)))
-        now = time.monotonic()
-        if now - told > _TELL_S:
-            told = now
+        if news.is_due(seen):
             tell({"count": seen})
         if not seen:
             continue
+        now = time.monotonic()
         first = first or now
         if not start and now - first >= _START_S:
             start, start_count = now, seen
@@ -99,15 +116,10 @@ def read_each(consumer: Consumer, count: int, stop: Event) -> None:
     Says {"count"} now and then and at last {"done", "read"}.
     """
     read: dict[str, float] = {}
-    told = 0.0
+    news = _News()
     while len(read) < count and not stop.is_set():
-        for message in filter(_is_answer, _available(consumer)):
-            found = _NUMBERED.search(message.value() or b"")
-            if found is not None:
-                read[found[1].decode()] = time.monotonic()
-        now = time.monotonic()
-        if now - told > _TELL_S:
-            told = now
+        read.update((command_id, at_s) for command_id, _, at_s in _answers(consumer))
+        if news.is_due(len(read)):
             tell({"count": len(read)})
     tell({"done": True, "read": read})
 
@@ -119,17 +131,14 @@ def read_samples(consumer: Consumer, count: int, every: int, stop: Event) -> Non
     Says {"count", "read"} now and then, `read` being what was noted since, and at last {"done"}
     with them. What was told is forgotten.
     """
-    seen, told = 0, 0.0
+    seen, news = 0, _News()
     read: dict[str, float] = {}
     while seen < count and not stop.is_set():
-        for message in filter(_is_answer, _available(consumer)):
+        for command_id, number, at_s in _answers(consumer):
             seen += 1
-            found = _NUMBERED.search(message.value() or b"")
-            if found is not None and int(found[2]) % every == 0:
-                read[found[1].decode()] = time.monotonic()
-        now = time.monotonic()
-        if now - told > _TELL_S:
-            told = now
+            if number % every == 0:
+                read[command_id] = at_s
+        if news.is_due(seen):
             tell({"count": seen, "read": read})
             read = {}
     tell({"done": True, "count": seen, "read": read})
@@ -141,14 +150,12 @@ def read_orders(consumer: Consumer, count: int, stop: Event) -> None:
     Says {"start"} when the first answer to a request has come, {"count"} now and then, and at last
     {"done", "count", "seconds"}: the orders completed, and how long after that answer.
     """
-    seen, began, told = 0, 0.0, 0.0
+    seen, began, news = 0, 0.0, _News()
     while seen < count and not stop.is_set():
         for message in _available(consumer):
             began = began or _say_start()
             seen += not _is_answer(message) and _COMPLETED in (message.value() or b"")
-        now = time.monotonic()
-        if now - told > _TELL_S:
-            told = now
+        if news.is_due(seen):
             tell({"count": seen})
     tell({"done": True, "count": seen, "seconds": time.monotonic() - began})
 
@@ -164,6 +171,18 @@ def _available(consumer: Consumer) -> Iterator[Message]:
     if first is not None:
         yield first
         yield from consumer.consume(999, 0)
+
+
+def _answers(consumer: Consumer) -> Iterator[tuple[str, int, float]]:
+    """Wait for an answer, then take what else is there: its command's id, the number at that id's
+    end, and the moment it was read (monotonic clock). Raises BenchError for one that the load did
+    not ask for.
+    """
+    for message in filter(_is_answer, _available(consumer)):
+        found = _NUMBERED.search(message.value() or b"")
+        if found is None:
+            raise BenchError(f"an answer to a command that was not sent: {message.value()!r}")
+        yield found[1].decode(), int(found[2]), time.monotonic()
 
 
 def _is_answer(message: Message) -> bool:
