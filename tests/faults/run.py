@@ -101,13 +101,22 @@ def _plant(options: argparse.Namespace) -> None:
     setattr(holder, name, _faulty(getattr(holder, name), options))
 
 
+def _send_ourselves(number: signal.Signals) -> None:
+    if number is signal.SIGSTOP:
+        # To this thread: the process stops with it. Sent to the process, another thread takes it,
+        # and this one goes on until that one has been woken: for a whole commit, as seen.
+        signal.pthread_kill(threading.get_ident(), number)
+    else:
+        os.kill(os.getpid(), number)
+
+
 def _faulty(function: Callable[..., Any], options: argparse.Namespace) -> Callable[..., Any]:
     calls = 0
 
     def strike(when: str) -> None:
         if when == options.when and calls == options.nth:
             time.sleep(options.delay_s)
-            os.kill(os.getpid(), signal.Signals[f"SIG{options.signal}"])
+            _send_ourselves(signal.Signals[f"SIG{options.signal}"])
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
