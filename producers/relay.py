@@ -52,9 +52,11 @@ _OWNER_CHECK_S = 1.0
 # commit and publishing was the wait for the next look (5 ms at first: p50 24 ms, 20 with 1 ms).
 _PAUSES_S = ((0.02, 0.001), (2.0, 0.005))
 _QUIET_PAUSE_S = 0.025
-# A transaction costs the broker the same for ten records as for a thousand: a marker in each of
-# some 25 partitions. So the busier it is, the longer more may come together.
+# A transaction costs the broker the same for ten records as for a thousand: a request and a marker
+# for each partition. So the busier it is, the longer more may come together, and the longer the
+# more partitions there are.
 _GATHER_PER_RECORD_S = 0.000_2
+_GATHER_PER_PARTITION_S = 0.002
 _GATHER_MAX_S = 0.05
 _RECORDS_ENOUGH = 1_000
 _BACKOFF_FIRST_S = 0.2
@@ -99,6 +101,9 @@ class Relay:
         self.stats = RelayStats()
         self.failures = Failures()
         self._settings = settings
+        # Results, balances, and the progress.
+        written = 2 * settings.partitions + 1
+        self._gather_max_s = min(_GATHER_PER_PARTITION_S * written, _GATHER_MAX_S)
         self._database_url = database_url
         self._part = part
         self._names = real_names(Topics(settings.topic_prefix))
@@ -229,7 +234,7 @@ class Relay:
         """
         if record_count >= min(_RECORDS_ENOUGH, self._settings.relay_records_max // 2):
             return 0.0
-        return min(record_count * _GATHER_PER_RECORD_S, _GATHER_MAX_S)
+        return min(record_count * _GATHER_PER_RECORD_S, self._gather_max_s)
 
     def _has_news(self) -> bool:
         return _made(self._outbox).has_news()

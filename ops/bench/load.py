@@ -27,6 +27,7 @@ HOT: Final[Mapping[str, str]] = {
 _FLUSH_TIMEOUT_S = 60.0
 # A paced load of no more is sent command by command.
 _FEW_PER_S = 500
+_REQUESTS_PER_S = 240
 _TELL_EVERY = 5_000
 # A paced load's commands are made before it begins, unless it is one of hours: 50 MB.
 _MADE_BEFORE_MAX = 200_000
@@ -50,7 +51,8 @@ def run_load(settings: Settings, arguments: dict[str, Any], stop: Event) -> None
     `sample_every` "sent" has one command in so many, and comes with each {"count"}, too: what was
     told is forgotten, so that a load of hours takes no more memory than one of seconds.
     """
-    load = Load(settings, arguments["topic"], _linger_ms(arguments.get("rate_per_s")))
+    linger_ms = _linger_ms(arguments.get("rate_per_s"), settings.partitions)
+    load = Load(settings, arguments["topic"], linger_ms)
     kind, clients, count = arguments["kind"], arguments["clients"], arguments["count"]
     made = commands(kind, clients, count)
     if "rate_per_s" in arguments and count <= _MADE_BEFORE_MAX:
@@ -265,14 +267,14 @@ def _command(client_id: str, command_id: str, fields: dict[str, str]) -> Command
     return Command(client_id, command_id, orjson.dumps({"command_id": command_id, **fields}))
 
 
-def _linger_ms(rate_per_s: float | None) -> int:
+def _linger_ms(rate_per_s: float | None, partitions: int) -> int:
     """How long a command waits for company: not at all where few are sent, and where many are so
-    long that there are about as many requests as Java's client makes by default, 240 a second for
-    12 partitions. Java's sends one for all of them every 5 ms, librdkafka one for each.
+    long that there are about as many requests as Java's client makes by default, 240 a second.
+    Java's sends one for all partitions every 5 ms, librdkafka one for each: 50 ms for 12 of them.
     """
     if rate_per_s is None:
         return 20
-    return 50 if rate_per_s > _FEW_PER_S else 0
+    return min(1000 * partitions // _REQUESTS_PER_S, 50) if rate_per_s > _FEW_PER_S else 0
 
 
 class Load:
