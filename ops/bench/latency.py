@@ -35,8 +35,8 @@ def climb(rig: Rig, half_per_s: int | None) -> tuple[Latency, Latency | None, Se
         even = pace(rig, *topics, plan.latency_rate_per_s, plan.latency_seconds)
         half = None
         if half_per_s is not None:
-            seconds = min(_STEP_S, plan.latency_seconds)
-            half = pace(rig, *topics, half_per_s, seconds, kind=f"half-{half_per_s}")
+            kind = f"half-{half_per_s}"
+            half = pace(rig, *topics, half_per_s, plan.latency_seconds, kind=kind)
         latencies = [even]
         for per_s in _STEPS_PER_S if plan.ladder else ():
             if latencies[-1].percentile_ms(0.99) > _SATURATED_MS:
