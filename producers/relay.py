@@ -52,9 +52,8 @@ _OWNER_CHECK_S = 1.0
 # commit and publishing was the wait for the next look (5 ms at first: p50 24 ms, 20 with 1 ms).
 _PAUSES_S = ((0.02, 0.001), (2.0, 0.005))
 _QUIET_PAUSE_S = 0.025
-# A transaction costs the broker the same for ten records as for a thousand: a request and a marker
-# for each partition. So the busier it is, the longer more may come together, and the longer the
-# more partitions there are.
+# A transaction costs the broker a request and a marker for each partition, for ten records as for a
+# thousand. So the busier it is, and the more partitions, the longer more may come together.
 _GATHER_PER_RECORD_S = 0.000_2
 _GATHER_PER_PARTITION_S = 0.002
 _GATHER_MAX_S = 0.05
@@ -101,8 +100,7 @@ class Relay:
         self.stats = RelayStats()
         self.failures = Failures()
         self._settings = settings
-        # Results, balances, and the progress.
-        written = 2 * settings.partitions + 1
+        written = 2 * settings.partitions + 1  # of results, of balances, and the progress
         self._gather_max_s = min(_GATHER_PER_PARTITION_S * written, _GATHER_MAX_S)
         self._database_url = database_url
         self._part = part

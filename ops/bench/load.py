@@ -29,8 +29,8 @@ _FLUSH_TIMEOUT_S = 60.0
 _FEW_PER_S = 500
 _REQUESTS_PER_S = 240
 _TELL_EVERY = 5_000
-# A paced load's commands are made before it begins, unless it is one of hours: 50 MB.
-_MADE_BEFORE_MAX = 200_000
+# A paced load's commands are made before it begins, unless it is one of hours: 75 MB.
+_MADE_BEFORE_MAX = 300_000
 # A generator that waits for less spins, and takes a core from what it measures.
 _PAUSE_S = 0.001
 
