@@ -29,6 +29,11 @@ SELECT (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables),
 FROM pg_stat_get_backend_wal(%s)
 """
 
+_STATISTICS = """
+SELECT attname, attstattarget FROM pg_attribute
+WHERE attrelid = 'transactions'::regclass AND attnum > 0 AND NOT attisdropped
+"""
+
 
 class Cost(NamedTuple):
     """Of one batch of COMMANDS commands; rows written and WAL bytes are for each of them."""
@@ -150,3 +155,13 @@ def test_a_batch_of_the_relays_stays_within_its_round_trips_statements_and_wal(
     assert cost.statements <= 6
     assert 0.0 < cost.rows <= 0.1
     assert 0 < cost.wal_bytes <= 60
+
+
+def test_the_journals_statistics_need_few_rows(session: psycopg.Connection) -> None:
+    """Autovacuum gathers them again and again, beside batches: of 300 rows for each entry of the
+    column that has the most, 100 of them by default.
+    """
+    found = session.execute(_STATISTICS).fetchall()
+    assert [column for column, entries in found if entries is None or entries > 20] == []
+    searched = {"client_id", "currency", "id", "counterparty", "order_id", "original_command_id"}
+    assert searched <= {column for column, entries in found if entries}
