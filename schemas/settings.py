@@ -234,7 +234,7 @@ class Settings(BaseSettings):
         ge=1,
         le=40_000,
         description="The most results and dead letters in one Kafka transaction, 1 to 40000; the "
-        "first row of the outbox, up to 100 of them, is sent in any case.",
+        "first row of the outbox, up to 80 of them, is sent in any case.",
     )
     relay_bytes_max: int = Field(
         16 * 1024 * 1024,
@@ -248,8 +248,8 @@ class Settings(BaseSettings):
         1,
         validation_alias="WALLET_RELAY_PART_COUNT",
         ge=1,
-        le=64,
-        description="Into how many parts the outbox is divided, 1 to 64. It changes only while "
+        le=16,
+        description="Into how many parts the outbox is divided, 1 to 16. It changes only while "
         "no relay runs.",
     )
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
