@@ -146,8 +146,8 @@ def _copying(
     """A call that sends what has come to the journal since the last one; at the end of the `with`
     block the last rows are sent, and all are waited for.
 
-    PostgreSQL inserts as they come, 64 kB at a time. COPY in binary takes a fifth of the time of an
-    INSERT from unnest.
+    PostgreSQL inserts as they come, 1,000 at a time (64 kB of a COPY in text). COPY in binary takes
+    a fifth of the time of an INSERT from unnest.
     """
     sent, copy = 0, None
     with ExitStack() as stack:
