@@ -164,4 +164,5 @@ def test_the_journals_statistics_need_few_rows(session: psycopg.Connection) -> N
     found = session.execute(_STATISTICS).fetchall()
     assert [column for column, entries in found if entries is None or entries > 20] == []
     searched = {"client_id", "currency", "id", "counterparty", "order_id", "original_command_id"}
+    searched |= {"command_id", "merchant_id"}
     assert searched <= {column for column, entries in found if entries}
