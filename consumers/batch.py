@@ -16,7 +16,7 @@ from ledger.book import Book, rest_id
 from ledger.command import Command
 from ledger.currency import Currencies
 from ledger.decision import QUERIES, decide
-from ledger.journal import Need
+from ledger.journal import ALL, Need
 from ledger.outcome import Decision
 from ledger.parcel import OutboxRecord, Parcel
 from ledger.position import Move, Position
@@ -258,7 +258,7 @@ def needed(items: Sequence[Item], rules: Rules, *, wary: bool) -> Need:
 
 
 def _need_page(need: Need, command: Command) -> None:
-    need.wallets.add((command.client_id, None))
+    need.wallets.add((command.client_id, ALL))
     key = command.client_id, (command.currency, page_before(command))
     need.pages[key] = max(need.pages.get(key, 0), page_count(command))
 
@@ -268,7 +268,7 @@ def _need_reference(need: Need, command: Command, rules: Rules, *, need_rest: bo
     are locked; every hold and every original of theirs changes under one of these locks.
     """
     client_id = command.client_id
-    need.wallets.add((client_id, None))
+    need.wallets.add((client_id, ALL))
     if command.hold_id is not None:
         need.holds.add((client_id, command.hold_id))
         need.row_count += 1
@@ -288,7 +288,7 @@ def _need_order(need: Need, command: Command) -> None:
     """
     key = command.client_id, str(command.order_id)
     need.orders.add(key)
-    need.wallets.add((command.client_id, None))
+    need.wallets.add((command.client_id, ALL))
     if command.type == "cancel_order":
         need.jobs.add(key)
 

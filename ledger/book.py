@@ -93,9 +93,10 @@ _REST, _EXPIRED = "rest", "expired"
 class Wallet(Struct, gc=False):
     """One client's wallet of one currency: its accounts' balances in minor units.
 
-    `held` and `escrow` are None as long as the wallet has no such account. `stored`,
-    `held_stored` and `escrow_stored` say that the database has it; `version` counts the changes,
-    `changed`, `held_changed` and `escrow_changed` that there were some in this batch.
+    `held` and `escrow` are None as long as the wallet has no such account. `place`, `held_place`
+    and `escrow_place` say where the database has it (PostgreSQL's `ctid`), None where it has none;
+    `version` counts the changes, `changed`, `held_changed` and `escrow_changed` say that there were
+    some in this batch.
     """
 
     client_id: str
@@ -105,12 +106,12 @@ class Wallet(Struct, gc=False):
     status: str = "open"
     version: int = 0
     updated_at: datetime | None = None
-    stored: bool = False
+    place: str | None = None
     changed: bool = False
     escrow: int | None = None
-    held_stored: bool = False
+    held_place: str | None = None
     held_changed: bool = False
-    escrow_stored: bool = False
+    escrow_place: str | None = None
     escrow_changed: bool = False
 
     @property

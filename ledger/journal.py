@@ -32,11 +32,15 @@ _TRANSACTION_TYPES = (
 # fmt: on
 
 
+# In the place of a currency: all that a client has.
+ALL = ""
+
+
 @dataclass(slots=True)
 class Need:
     """What a batch's commands will read.
 
-    `wallets` are (client_id, currency), currency None for all of a client's; `commands` are
+    `wallets` are (client_id, currency), ALL in its place for all of a client's; `commands` are
     (client_id, command_id), originals too; `row_count` is how many journal rows will be written at
     most. `clients` must be known to exist or not. `pages` are for queries: (client_id, page), and
     how many rows of it. `holds` are (client_id, hold_id), `refunds` the (client_id, command_id)
@@ -45,7 +49,7 @@ class Need:
     (client_id, topic) under a rate limit.
     """
 
-    wallets: set[tuple[str, str | None]] = field(default_factory=set)
+    wallets: set[tuple[str, str]] = field(default_factory=set)
     commands: set[tuple[str, str]] = field(default_factory=set)
     clients: set[str] = field(default_factory=set)
     row_count: int = 0
@@ -73,7 +77,7 @@ def load(connection: Connection, need: Need) -> Book:
     )
     with connection.pipeline():
         connection.execute("BEGIN")
-        accounts = _call(connection, "lock_accounts", *_by_client(need.wallets))
+        accounts = _call(connection, "lock_accounts", *_columns(sorted(need.wallets), 2))
         known = _call_for(connection, "known_commands", need.commands)
         holds = _call_for(connection, "holds", need.holds)
         refunded = _call_for(connection, "refunded", need.refunds)
@@ -81,7 +85,7 @@ def load(connection: Connection, need: Need) -> Book:
         orders = _call_for(connection, "orders", need.orders)
         buckets = _call_for(connection, "lock_buckets", need.buckets)
         ids = _call(connection, "take_ids", need.row_count)
-        [(now, transaction_ids, _)] = ids.fetchall()
+    [(now, transaction_ids, _)] = ids.fetchall()
     book = Book(now, iter(transaction_ids))
     _add_accounts(book, accounts)
     for row in holds:
@@ -126,7 +130,6 @@ def commit(
     """
     clients = sorted(_changed_clients(book), key=lambda client: client.client_id)
     wallets = [w for mine in book.wallets.values() for w in mine.values() if w.changed]
-    wallets.sort(key=lambda wallet: (wallet.client_id, wallet.currency))
     with connection.pipeline():
         _write_clients(connection, book, clients)
         _write_accounts(connection, book.now, wallets)
@@ -178,23 +181,23 @@ def _after_each(
 
 def _add_accounts(book: Book, rows: Iterable[Sequence[Any]]) -> None:
     counted: list[tuple[Wallet, int]] = []
-    for client_id, currency, kind, balance, status, version, updated_at, sides in rows:
+    for client_id, currency, kind, balance, status, version, updated_at, sides, place in rows:
         mine = book.wallets.setdefault(client_id, {})
         wallet = mine.get(currency)
         if wallet is None:
-            wallet = mine[currency] = Wallet(client_id, currency, stored=True)
+            wallet = mine[currency] = Wallet(client_id, currency)
             # Whether it is registered matters to a registration alone, and that one is in
             # need.clients.
             book.clients.setdefault(client_id, Client(client_id, registered=True, stored=True))
         if kind == AVAILABLE:
             wallet.available, wallet.status = balance, status
-            wallet.version, wallet.updated_at = version, updated_at
+            wallet.version, wallet.updated_at, wallet.place = version, updated_at, place
             if sides:
                 counted.append((wallet, sides))
         elif kind == HELD:
-            wallet.held, wallet.held_stored = balance, True
+            wallet.held, wallet.held_place = balance, place
         elif kind == ESCROW:
-            wallet.escrow, wallet.escrow_stored = balance, True
+            wallet.escrow, wallet.escrow_place = balance, place
     # A worker of the release before this one counts none of those it makes: fewer is no mistake.
     if any(wallet.sides < sides for wallet, sides in counted):
         # The batch whose lock was waited for has made it, after this statement's snapshot.
@@ -239,7 +242,7 @@ def _add_orders(book: Book, rows: Iterable[Sequence[Any]]) -> None:
 
 def _load_clients(connection: Connection, need: Need, book: Book) -> None:
     """Read the clients of whom no wallet told, and what registrations and queries need besides."""
-    unknown = sorted(need.clients | {c for c, _ in need.wallets if c not in book.wallets})
+    unknown = sorted(need.clients | ({c for c, _ in need.wallets} - book.wallets.keys()))
     if not unknown and not need.pages:
         return
     with connection.pipeline():
@@ -282,23 +285,26 @@ def _profile(client: Client) -> tuple[str | None, str | None, str | None]:
     return (None, None, None) if profile is None else (profile.name, profile.email, profile.phone)
 
 
-def _write_accounts(connection: Connection, now: datetime, wallets: list[Wallet]) -> None:
-    """Write the changed accounts. A wallet's status stands in its available account alone."""
-    made = [_available(w) for w in wallets if not w.stored]
-    known = [_available(w) for w in wallets if w.stored]
-    for w in wallets:
-        if w.held_changed:
-            row = (w.client_id, w.currency, HELD, w.held, "open", w.version, 0)
-            (known if w.held_stored else made).append(row)
-        if w.escrow_changed:
-            row = (w.client_id, w.currency, ESCROW, w.escrow, "open", w.version, 0)
-            (known if w.escrow_stored else made).append(row)
+def _write_accounts(connection: Connection, now: datetime, wallets: Sequence[Wallet]) -> None:
+    """Write the changed accounts: new ones by their key, others to where they stand."""
+    rows = list(_changed_accounts(wallets))
+    made = [row[1:] for row in rows if row[0] is None]
+    known = [(row[0], *row[4:]) for row in rows if row[0] is not None]
     _write(connection, "insert_accounts", made, 7, now)
-    _write(connection, "update_accounts", known, 7, now)
+    _write(connection, "update_accounts", known, 5, now)
 
 
-def _available(w: Wallet) -> tuple[Any, ...]:
-    return (w.client_id, w.currency, AVAILABLE, w.available, w.status, w.version, w.sides)
+def _changed_accounts(wallets: Iterable[Wallet]) -> Iterator[tuple[Any, ...]]:
+    """(place, client_id, currency, kind, balance, status, version, sides) of each. A wallet's
+    status stands in its available account alone.
+    """
+    for w in wallets:
+        client_id, currency, version = w.client_id, w.currency, w.version
+        yield w.place, client_id, currency, AVAILABLE, w.available, w.status, version, w.sides
+        if w.held_changed:
+            yield w.held_place, client_id, currency, HELD, w.held, "open", version, 0
+        if w.escrow_changed:
+            yield w.escrow_place, client_id, currency, ESCROW, w.escrow, "open", version, 0
 
 
 def _write_holds(connection: Connection, book: Book) -> None:
@@ -383,7 +389,3 @@ def _array(values: list[Any]) -> str | list[Any]:
         if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
             return '{"' + joined + '"}'
     return values
-
-
-def _by_client(keys: set[tuple[str, str | None]]) -> list[str | list[Any]]:
-    return _columns(sorted(keys, key=lambda key: (key[0], key[1] or "")), 2)

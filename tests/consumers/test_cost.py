@@ -25,7 +25,9 @@ COMMANDS = 1_000
 
 _PAGE_BYTES = 8_192
 _COUNTERS = """
-SELECT (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables), wal_bytes, wal_fpi
+SELECT (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables),
+       (SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'accounts_pkey'),
+       wal_bytes, wal_fpi
 FROM pg_stat_get_backend_wal(%s)
 """
 
@@ -36,11 +38,14 @@ WHERE attrelid = 'transactions'::regclass AND attnum > 0 AND NOT attisdropped
 
 
 class Cost(NamedTuple):
-    """Of one batch of COMMANDS commands; rows written and WAL bytes are for each of them."""
+    """Of one batch of COMMANDS commands; rows written and WAL bytes are for each of them,
+    `account_scans` are the ways down the accounts' index for all.
+    """
 
     round_trips: int
     statements: int
     rows: float
+    account_scans: int
     wal_bytes: float
 
 
@@ -90,7 +95,7 @@ class Measure:
                 work()
             finally:
                 session.pgconn.untrace()
-        rows, wal_bytes, pages = (
+        rows, scans, wal_bytes, pages = (
             b - a for a, b in zip(before, self._counters(session), strict=True)
         )
         answers = re.findall(rb"^B\t\d+\t(\w+)", self.trace.read_bytes(), re.MULTILINE)
@@ -98,6 +103,7 @@ class Measure:
             answers.count(b"ReadyForQuery"),
             answers.count(b"CommandComplete"),
             rows / COMMANDS,
+            scans,
             # Whole pages, which follow a checkpoint, are no matter of the batch's.
             max(0, wal_bytes - pages * _PAGE_BYTES) / COMMANDS,
         )
@@ -124,6 +130,8 @@ def test_a_batch_of_money_stays_within_its_round_trips_statements_rows_and_wal(
     assert cost.statements <= 8
     # The journal's row; each client's account once; the outbox's rows are shared by many answers.
     assert 1.4 <= cost.rows <= 1.7
+    # To lock each client's; they are written where they stand.
+    assert CLIENTS * 0.8 <= cost.account_scans <= CLIENTS
     assert 500 <= cost.wal_bytes <= 1_400
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -107,6 +108,37 @@ def test_refunds_of_several_workers_at_once_never_pass_the_original(
     refunded = [row.amount for row in rows if row.type == "refund" and row.status == "applied"]
     assert refunded == [40] * 25
     assert Counter(row.reason for row in rows if row.type == "refund")["exceeds_original"] == 15
+
+
+def test_accounts_that_move_while_their_lock_is_waited_for_are_written_where_they_are_then(
+    wallet_env: WalletEnv, session: psycopg.Connection
+) -> None:
+    books = Bookkeeper(session)
+    books.apply([command("alice", "credit", "10"), command("alice", "hold", "4", hold_id="h")])
+    batch = [command("alice", "capture", hold_id="h"), command("alice", "debit", "1")]
+    worker = threading.Thread(target=books.apply, args=(batch,))
+    with (
+        psycopg.connect(wallet_env.database_url) as other,
+        psycopg.connect(wallet_env.database_url, autocommit=True) as watch,
+    ):
+        # Each row's next version stands at another place, as after another batch's update.
+        other.execute("UPDATE accounts SET updated_at = updated_at WHERE client_id = 'alice'")
+        worker.start()
+        _await_lock(watch, session)
+        other.commit()
+        worker.join()
+    [wallet] = view_at(session, "alice", datetime.now(UTC)).wallets
+    assert (wallet.balance, wallet.held) == (500, 0)
+
+
+def _await_lock(watch: psycopg.Connection, waiting: psycopg.Connection) -> None:
+    """Return once the session waits for another's lock."""
+    asked = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
+    for _ in range(1_000):
+        if watch.execute(asked, (waiting.info.backend_pid,)).fetchone() == ("Lock",):
+            return
+        time.sleep(0.01)
+    raise AssertionError("nothing was waited for")
 
 
 def test_exactly_one_of_capture_release_and_expiry_wins(

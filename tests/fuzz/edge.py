@@ -105,10 +105,10 @@ def _book(items: list[Item]) -> Book:
     book.clients = {name: Client(name, registered=False, stored=True) for name in ("alice", "bob")}
     book.wallets = {
         "alice": {
-            code: Wallet("alice", code, 1_000_000, version=3, updated_at=_NOW, stored=True)
+            code: Wallet("alice", code, 1_000_000, version=3, updated_at=_NOW, place="(0,1)")
             for code in ("USD", "JPY", "COIN")
         },
-        "bob": {"USD": Wallet("bob", "USD", 0, version=1, updated_at=_NOW, stored=True)},
+        "bob": {"USD": Wallet("bob", "USD", 0, version=1, updated_at=_NOW, place="(0,1)")},
     }
     book.wallets["alice"]["USD"].held = 300
     book.wallets["alice"]["USD"].escrow = 500

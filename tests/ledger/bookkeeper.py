@@ -89,7 +89,7 @@ class Bookkeeper:
     def settle(self, *settlements: Settlement, currency: str = "USD") -> list[Transaction | None]:
         """End orders as a fulfillment process does, in one transaction; nothing is published."""
         keys = {(each.client_id, each.order_id) for each in settlements}
-        wallets: set[tuple[str, str | None]] = {(client_id, currency) for client_id, _ in keys}
+        wallets = {(client_id, currency) for client_id, _ in keys}
         need = Need(wallets=wallets, orders=keys, jobs=keys, row_count=len(keys))
         try:
             book = journal.load(self.connection, need)

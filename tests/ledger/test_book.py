@@ -11,16 +11,16 @@ _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def test_a_wallet_that_moves_counts_its_version_and_says_that_it_changed() -> None:
-    wallet = Wallet("alice", "USD", 10, version=4, stored=True)
+    wallet = Wallet("alice", "USD", 10, version=4, place="(0,1)")
     wallet.move(-3, _NOW)
-    assert wallet == Wallet("alice", "USD", 7, None, "open", 5, _NOW, stored=True, changed=True)
+    assert wallet == Wallet("alice", "USD", 7, None, "open", 5, _NOW, place="(0,1)", changed=True)
 
 
 def test_an_opened_wallet_is_empty_and_makes_its_client_where_there_is_none() -> None:
     book = Book(_NOW, itertools.count(1))
     wallet = book.open_wallet("alice", "EUR")
     assert book.wallet("alice", "EUR") is wallet
-    assert (wallet.available, wallet.version, wallet.stored, wallet.changed) == (0, 1, False, True)
+    assert (wallet.available, wallet.version, wallet.place, wallet.changed) == (0, 1, None, True)
     assert not book.clients["alice"].registered
     book.open_wallet("alice", "USD")
     assert sorted(book.wallets["alice"]) == ["EUR", "USD"]

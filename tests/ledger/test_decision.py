@@ -50,7 +50,7 @@ def _book(**wallets: Wallet) -> Book:
 
 
 def _wallet(available: int, status: str = "open", client: str = "alice") -> Wallet:
-    return Wallet(client, "USD", available, None, status, version=3, updated_at=_NOW, stored=True)
+    return Wallet(client, "USD", available, None, status, version=3, updated_at=_NOW, place="(0,1)")
 
 
 def _decide(command: Command, book: Book, *, auto_create: bool = True) -> Decision:
@@ -101,11 +101,11 @@ def test_a_transfer_is_one_movement_that_both_wallets_show() -> None:
 
 
 def test_a_transfer_opens_the_missing_wallet_of_a_known_client() -> None:
-    book = _book(EUR=Wallet("alice", "EUR", 1000, stored=True))
+    book = _book(EUR=Wallet("alice", "EUR", 1000, place="(0,1)"))
     decision = _decide(_command("transfer", 1000, "EUR", to_client_id="bob"), book)
     assert _reason(decision) is None
     made = book.wallets["bob"]["EUR"]
-    assert (made.available, made.stored, made.changed) == (1000, False, True)
+    assert (made.available, made.place, made.changed) == (1000, None, True)
 
 
 @pytest.mark.parametrize("kind", ["credit", "deposit"])
