@@ -64,11 +64,13 @@ class Processor:
 
     def _process(self, items: Sequence[Item]) -> None:
         singly = self._assignment.singly
+        if not singly:
+            return self._apply(items)
         for item in items:
             if (item.topic, item.partition) in singly:
                 self._apply([item])
                 self._count_single(item)
-        self._apply([item for item in items if (item.topic, item.partition) not in singly])
+        return self._apply([item for item in items if (item.topic, item.partition) not in singly])
 
     def _apply(self, items: Sequence[Item]) -> None:
         """The same batch for as long as it takes, less what is lost meanwhile."""
@@ -95,8 +97,9 @@ class Processor:
         return None
 
     def _try(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if (item.topic, item.partition) in self._assignment.singly and not item.trial_begun:
+        singly = self._assignment.singly
+        for item in items if singly else ():
+            if (item.topic, item.partition) in singly and not item.trial_begun:
                 self._begin_trial(item)
         tallies = self._session.apply(items, self._assignment.positions)
         stage_s = self._session.clock.stage_s

@@ -1,7 +1,6 @@
 """Amounts: text to minor units and back. Never a float, anywhere."""
 
 import re
-from functools import lru_cache
 from typing import Final
 
 # The largest amount and the largest balance, in minor units: a signed 64-bit integer and a JSON
@@ -45,13 +44,12 @@ def parse_number_text(text: str, scale: int) -> int | None:
     return parse_text(text, scale)
 
 
-@lru_cache(maxsize=8192)  # what is left by one movement the next one starts from
 def format_amount(minor: int, scale: int) -> str:
     """The amount with the currency's full scale: (100050, 2) is `1000.50`, (-5, 3) is `-0.005`."""
     text = str(minor)
     if scale == 0:
         return text
-    if len(text) <= scale or minor < 0:
+    if minor < _TENS[scale]:
         text = text.zfill(scale + 1 if minor >= 0 else scale + 2)
     return text[:-scale] + "." + text[-scale:]
 

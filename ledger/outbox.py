@@ -166,10 +166,11 @@ class Outbox:
             snapshot = self._connection.execute(_SQL["snapshot"], prepare=True)
             found = self._cursor.execute(_SQL["read_rows"], bounds).fetchall()
             rows = [PendingRow(row_id, unpack(packed), at) for row_id, packed, at in found]
-            accounts = self._read_accounts(_moved_clients(rows))
+            client_lines = {"client_lines": _moved_clients(rows)}
+            accounts = self._cursor.execute(_SQL["read_accounts"], client_lines)
             self._connection.execute("COMMIT")
         self._seen = _only(snapshot)
-        batch = Batch(rows, accounts)
+        batch = Batch(rows, cast(list[AccountRow], accounts.fetchall()))
         self._floor.learn(self._seen, batch.ids)
         return batch
 
@@ -211,12 +212,6 @@ class Outbox:
 
     def _snapshot(self) -> str:
         return _only(self._connection.execute(_SQL["snapshot"], prepare=True))
-
-    def _read_accounts(self, client_lines: str) -> list[AccountRow]:
-        if not client_lines:
-            return []
-        found = self._cursor.execute(_SQL["read_accounts"], {"client_lines": client_lines})
-        return cast(list[AccountRow], found.fetchall())
 
 
 def event_ids(records: Iterable[OutboxRecord]) -> list[str]:
