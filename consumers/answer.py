@@ -71,7 +71,7 @@ class Answerer:
         command = decision.command
         source = command.source
         event_id = f"{source.topic}/{source.partition}/{source.offset}"
-        trace = trace_headers(headers) if headers else None
+        trace = trace_headers(headers)
         packed = pack_headers(trace) if trace else None
         if kind == WALLET_COMMAND:
             topic, result = WALLET_RESULT, self._wallet_result(decision)

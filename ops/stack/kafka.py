@@ -41,8 +41,8 @@ _TOOL_OPTIONS = (
     "--sun-misc-unsafe-memory-access=allow",
 )
 _BROKER_OPTIONS = (
-    # Of one size: in 256 MB, of which 90 are in use, G1 marks all of it every 10 to 20 s, which has
-    # a core for 0.1 to 0.4 s.
+    # Of one size: in 256 MB, of which 90 are in use, G1 marks all of it every 10 to 20 s, which
+    # takes a core for 0.1 to 0.4 s.
     "-Xms512m",
     "-Xmx512m",
     "-XX:+UseG1GC",

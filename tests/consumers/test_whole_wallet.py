@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from ledger.verification import verify
 from tests.conftest import WalletEnv
 from tests.ledger.bookkeeper import Bookkeeper, Record
 from tests.ledger.damage import command
+from tests.producers.world import eventually
 
 _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -124,21 +124,12 @@ def test_accounts_that_move_while_their_lock_is_waited_for_are_written_where_the
         # Each row's next version stands at another place, as after another batch's update.
         other.execute("UPDATE accounts SET updated_at = updated_at WHERE client_id = 'alice'")
         worker.start()
-        _await_lock(watch, session)
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+        eventually(lambda: watch.execute(waiting, (session.info.backend_pid,)).fetchone())
         other.commit()
         worker.join()
     [wallet] = view_at(session, "alice", datetime.now(UTC)).wallets
     assert (wallet.balance, wallet.held) == (500, 0)
-
-
-def _await_lock(watch: psycopg.Connection, waiting: psycopg.Connection) -> None:
-    """Return once the session waits for another's lock."""
-    asked = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
-    for _ in range(1_000):
-        if watch.execute(asked, (waiting.info.backend_pid,)).fetchone() == ("Lock",):
-            return
-        time.sleep(0.01)
-    raise AssertionError("nothing was waited for")
 
 
 def test_exactly_one_of_capture_release_and_expiry_wins(
