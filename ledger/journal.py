@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 from msgspec.structs import astuple
-from psycopg import Connection, Cursor, errors
+from psycopg import Connection, Cursor, errors, postgres
 
 from ledger import position
 from ledger.book import Book, Client, Hold, Job, Order, PageKey, Transaction, Wallet
@@ -17,18 +17,18 @@ from ledger.parcel import OutboxRecord, Parcel, pack
 from ledger.position import Move
 from ledger.posting import AVAILABLE, ESCROW, HELD, REFUNDABLE_ORDER
 from ledger.rate import Bucket
-from ledger.statement import statements
+from ledger.statement import columns, statements
 
 _SQL = statements("batch.sql")
 
 # The types of the copied columns, in the statement's order.
 # fmt: off
-_TRANSACTION_TYPES = (
+_TRANSACTION_TYPES = [postgres.types.get_oid(name) for name in (
     "text", "text", "int8", "text", "text", "text", "text", "bytea", "text", "int8",
     "text", "text", "text", "text", "text", "text", "text", "int8", "int8", "int8", "int8",
     "int8", "text", "text", "text", "text", "text", "int4",
     "int8", "timestamptz", "timestamptz",
-)
+)]
 # fmt: on
 
 
@@ -77,7 +77,7 @@ def load(connection: Connection, need: Need) -> Book:
     )
     with connection.pipeline():
         connection.execute("BEGIN")
-        accounts = _call(connection, "lock_accounts", *_columns(sorted(need.wallets), 2))
+        accounts = _call(connection, "lock_accounts", *columns(sorted(need.wallets), 2))
         known = _call_for(connection, "known_commands", need.commands)
         holds = _call_for(connection, "holds", need.holds)
         refunded = _call_for(connection, "refunded", need.refunds)
@@ -248,7 +248,7 @@ def _load_clients(connection: Connection, need: Need, book: Book) -> None:
     with connection.pipeline():
         clients = _call(connection, "lock_clients", unknown)
         taken = _call(connection, "taken_profiles", sorted(need.emails), sorted(need.phones))
-        history = _call(connection, "history", *_columns(_page_rows(need), 4))
+        history = _call(connection, "history", *columns(_page_rows(need), 4))
     for client_id, registered in clients:
         book.clients[client_id] = Client(client_id, registered, stored=True)
     for client_id, email, phone in taken:
@@ -356,7 +356,7 @@ def _write(
     connection: Connection, statement: str, rows: Sequence[Sequence[Any]], width: int, *first: Any
 ) -> None:
     if rows:
-        _call(connection, statement, *first, *_columns(rows, width))
+        _call(connection, statement, *first, *columns(rows, width))
 
 
 def _call(connection: Connection, statement: str, *parameters: Any) -> Cursor[Any]:
@@ -367,25 +367,4 @@ def _call_for(
     connection: Connection, statement: str, keys: set[tuple[str, str]]
 ) -> Iterable[tuple[Any, ...]]:
     """A statement that most batches have no use for: they do not wait for it, either."""
-    return _call(connection, statement, *_columns(sorted(keys), 2)) if keys else ()
-
-
-def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[str | list[Any]]:
-    """Rows as one array per column, `width` of them even where there are no rows."""
-    listed = list(rows)
-    return [_array(list(map(itemgetter(i), listed))) for i in range(width)]
-
-
-def _array(values: list[Any]) -> str | list[Any]:
-    """A column as one array literal where it is plain texts or integers, else as it is.
-
-    psycopg looks at every element of a list: 8 % of a worker's time, where this is one join.
-    """
-    kinds = set(map(type, values))
-    if kinds == {int}:
-        return "{" + ",".join(map(str, values)) + "}"
-    if kinds == {str}:
-        joined = '","'.join(values)
-        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
-            return '{"' + joined + '"}'
-    return values
+    return _call(connection, statement, *columns(sorted(keys), 2)) if keys else ()

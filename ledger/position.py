@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from psycopg import Connection
 
-from ledger.statement import statements
+from ledger.statement import columns, statements
 
 _SQL = statements("position.sql")
 
@@ -56,8 +56,7 @@ def claim(connection: Connection, claims: Sequence[Claim]) -> list[Position]:
 
     A partition whose topic was made anew (another topic id) is left out. Raises psycopg.Error.
     """
-    columns = [list(column) for column in zip(*sorted(claims), strict=True)]
-    rows = connection.execute(_SQL["claim"], columns).fetchall()
+    rows = connection.execute(_SQL["claim"], columns(sorted(claims), 4)).fetchall()
     return [Position(*row) for row in rows]
 
 
@@ -65,7 +64,7 @@ def release(connection: Connection, positions: Iterable[Position]) -> None:
     """Give partitions back after a clean end. Raises psycopg.Error."""
     rows = sorted((p.topic, p.partition, p.epoch) for p in positions)
     if rows:
-        connection.execute(_SQL["release"], [list(column) for column in zip(*rows, strict=True)])
+        connection.execute(_SQL["release"], columns(rows, 3))
 
 
 def begin_trial(connection: Connection, position: Position, offset: int) -> int | None:
@@ -82,19 +81,14 @@ def move(connection: Connection, moves: Sequence[Move], moved_at: datetime) -> N
     are the caller's to advance, once the commit has succeeded.
     """
     ordered = sorted(moves, key=lambda m: (m.position.topic, m.position.partition))
-    columns = [
-        [m.position.topic for m in ordered],
-        [m.position.partition for m in ordered],
-        [m.position.next_offset for m in ordered],
-        [m.position.epoch for m in ordered],
-        [m.next_offset for m in ordered],
-        [m.results for m in ordered],
-        [m.duplicates for m in ordered],
-        [m.queries for m in ordered],
-        [m.dead_letters for m in ordered],
-        [m.skipped for m in ordered],
-    ]
-    connection.execute(_SQL["move"], [*columns, moved_at], prepare=True)
+    rows = [
+        (
+            m.position.topic, m.position.partition, m.position.next_offset, m.position.epoch,
+            m.next_offset, m.results, m.duplicates, m.queries, m.dead_letters, m.skipped,
+        )
+        for m in ordered
+    ]  # fmt: skip
+    connection.execute(_SQL["move"], [*columns(rows, 10), moved_at], prepare=True)
 
 
 def read(connection: Connection) -> dict[tuple[str, int], tuple[int, int]]:
