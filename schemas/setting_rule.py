@@ -1,11 +1,15 @@
-"""What a setting's value must be, and which settings go together."""
+"""What a setting's value must be, which settings go together, and which variables are none."""
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
+
+# Kubernetes gives every pod such variables for a service named `wallet` or `wallet-worker`.
+_KUBERNETES = re.compile(r"WALLET(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d.*)?)")
 
 
 def libpq(value: SecretStr) -> SecretStr:
@@ -65,3 +69,16 @@ def data_dir(environ: Mapping[str, str]) -> Path:
     if Path(xdg).is_absolute():
         return Path(xdg) / "wallet"
     return Path(environ.get("HOME") or Path.home()) / ".local" / "share" / "wallet"
+
+
+def unknown_variables(
+    environ: Mapping[str, str], variables: Collection[str], files: Collection[str]
+) -> Iterator[str]:
+    """A sentence for each variable of ours that is neither a setting nor names a secret's file."""
+    for variable in sorted(environ):
+        if not variable.startswith("WALLET_") or variable in variables or variable in files:
+            continue
+        if not _KUBERNETES.fullmatch(variable):
+            near = difflib.get_close_matches(variable, variables, 1, 0.75)
+            hint = f"{near[0]} is meant?" if near else "it must be unset"
+            yield f"{variable} is no setting: {hint}"

@@ -1,9 +1,7 @@
 """What comes from the environment: every setting, read once, and all mistakes reported at once."""
 
-import difflib
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -228,6 +226,14 @@ class Settings(BaseSettings):
         le=10_000,
         description="The most records in one ledger transaction, 1 to 10000.",
     )
+    worker_nice: int | None = Field(
+        None,
+        validation_alias="WALLET_WORKER_NICE",
+        ge=-20,
+        le=19,
+        description="The worker's nice value, -20 to 19: below 0 it comes first where cores are "
+        "short, which takes root or CAP_SYS_NICE. Default: the one it is started with.",
+    )
     relay_records_max: int = Field(
         10_000,
         validation_alias="WALLET_RELAY_RECORDS_MAX",
@@ -332,8 +338,6 @@ SECRETS = frozenset(
     if "SecretStr" in str(Settings.model_fields[name].annotation)
     or name in ("database_url", "migrate_database_url")
 )
-# Kubernetes gives every pod such variables for a service named `wallet` or `wallet-worker`.
-_KUBERNETES = re.compile(r"WALLET(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d.*)?)")
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -344,7 +348,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     if environ is None:
         environ = os.environ
-    mistakes = list(_unknown_variables(environ))
+    files = {f"{variable}_FILE" for variable in SECRETS}
+    mistakes = list(rule.unknown_variables(environ, VARIABLES, files))
     given, unreadable = _with_secret_files(environ)
     mistakes += unreadable
     mistakes += rule.unfitting_connection(given)
@@ -357,17 +362,6 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if mistakes:
         raise SettingsError(mistakes)
     return settings
-
-
-def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    files = {f"{variable}_FILE" for variable in SECRETS}
-    for variable in sorted(environ):
-        if not variable.startswith("WALLET_") or variable in VARIABLES or variable in files:
-            continue
-        if not _KUBERNETES.fullmatch(variable):
-            near = difflib.get_close_matches(variable, VARIABLES, 1, 0.75)
-            hint = f"{near[0]} is meant?" if near else "it must be unset"
-            yield f"{variable} is no setting: {hint}"
 
 
 def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer
 from psycopg import Connection
 from pydantic import BaseModel, Field
 
+from ops.process import take_nice
 from schemas.settings import Settings
 
 _POLL_S = 0.2
@@ -71,6 +72,7 @@ class Command(BaseModel):
 
 def run_baseline_worker(settings: Settings, arguments: dict[str, Any], stop: Event) -> None:
     """Take records of `topic` one by one until `stop` is set."""
+    take_nice(settings)
     consumer = Consumer(
         {
             **settings.kafka_client(),

@@ -42,6 +42,7 @@ def conditions(ground: Ground, plan: Plan) -> dict[str, Any]:
         "partitions": settings.partitions,
         "batch_records_max": settings.batch_records_max,
         "relay_records_max": settings.relay_records_max,
+        "worker_nice": settings.worker_nice,
         "clients": plan.clients,
         "workers": list(plan.workers),
         "group_protocol": settings.group_protocol,

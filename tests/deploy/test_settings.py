@@ -14,8 +14,11 @@ EXAMPLE = dict(
     for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     if re.match(r"#?[A-Z_]+=", line)
 )
-# Where the servers are is for compose to say, and containers have no embedded stack.
-OF_COMPOSE = {"WALLET_DATA_DIR", "WALLET_MIGRATE_DATABASE_URL", "WALLET_METRICS_PORT"}
+# Where the servers are is for compose to say, and containers have no embedded stack; their share of
+# the cores is `cpu_shares`.
+OF_COMPOSE = {
+    "WALLET_DATA_DIR", "WALLET_MIGRATE_DATABASE_URL", "WALLET_METRICS_PORT", "WALLET_WORKER_NICE",
+}  # fmt: skip
 
 
 def test_compose_hands_every_setting_on() -> None:

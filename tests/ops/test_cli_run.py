@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -73,6 +74,33 @@ def test_run_alls_children_end_when_it_is_killed(shell: Shell) -> None:
         running.says("worker stopped")  # in order, its partitions given back
 
 
+def test_the_worker_and_nobody_else_gets_its_nice_value(shell: Shell) -> None:
+    shell.fine("topics", "apply")
+    with shell.started("run", "all", WALLET_WORKER_NICE="5") as running:
+        running.says("partitions assigned")
+        running.says("the relay owns its part")
+        children = _children(running.process.pid)
+        worker, relay = children["worker"], children["relay"]
+        assert _nice_values(worker) == {5}
+        assert _nice_values(relay) == {os.getpriority(os.PRIO_PROCESS, 0)}
+        if Path("/proc/self/autogroup").exists():
+            assert Path(f"/proc/{worker.pid}/autogroup").read_text().endswith(" nice 5\n")
+            assert Path(f"/proc/{relay.pid}/autogroup").read_text().endswith(" nice 0\n")
+        assert running.end(signal.SIGTERM) == 0
+
+
+def test_a_nice_value_that_is_not_permitted_is_refused() -> None:
+    code = (
+        "import os\nfrom ops.process import take_nice\nfrom schemas.settings import load_settings\n"
+        "settings = load_settings({'WALLET_WORKER_NICE': '-5'})\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "take_nice(settings)"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "WALLET_WORKER_NICE=-5: Permission denied. Less than it is started with" in ran.stderr
+
+
 def test_a_second_signal_ends_a_process_at_once() -> None:
     code = (
         "import time\nfrom ops.process import run_until_signalled\n"
@@ -115,3 +143,8 @@ def _children(pid: int) -> dict[str, psutil.Process]:
     found = {child.cmdline()[-2]: child for child in psutil.Process(pid).children()}
     assert found.keys() == {"worker", "relay"}
     return found
+
+
+def _nice_values(process: psutil.Process) -> set[int]:
+    """Those of its threads."""
+    return {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads()}
