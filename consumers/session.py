@@ -8,6 +8,7 @@ import psycopg
 from consumers.batch import Item, Ledger, Tallies, Trust
 from consumers.decode import Decoder
 from consumers.expiry import HOLDS_MAX, release_expired
+from consumers.precedence import give_nice
 from consumers.report import StageClock
 from ledger.command import Command
 from ledger.currency import Currencies, UnknownScaleError
@@ -28,8 +29,11 @@ class Session:
     Everything but `close` raises psycopg.Error where Postgres is away.
     """
 
-    def __init__(self, database_url: str, *, rules: Rules, default_currency: str) -> None:
+    def __init__(
+        self, database_url: str, *, rules: Rules, default_currency: str, nice: int | None = None
+    ) -> None:
         self._database_url = database_url
+        self._nice = nice
         self._rules = rules
         self._default_currency = default_currency
         self._connection: BusyConnection | None = None
@@ -42,6 +46,7 @@ class Session:
         """The session, in autocommit; one that is broken is replaced."""
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = connect(self._database_url, application_name="wallet-worker")
+            give_nice(self._connection, self._nice)
         return self._connection
 
     def decode_meanwhile(self, items: Sequence[Item]) -> None:

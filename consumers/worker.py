@@ -47,6 +47,7 @@ class Worker:
             database_url,
             rules=_rules(settings),
             default_currency=settings.default_currency,
+            nice=settings.worker_nice,
         )
         self._kafka_away = False
         self._consumer = Consumer(

@@ -1,4 +1,4 @@
-"""A process of ours: its signals, its parent, its share of the cores, and others that it runs."""
+"""A process of ours: its signals, its end with its parent, and processes that run others."""
 
 import gc
 import os
@@ -8,13 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import IO, Self
 
 import structlog
-
-from schemas.settings import Settings, SettingsError
 
 _log = structlog.get_logger(__name__)
 
@@ -24,7 +21,6 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GC_OBJECTS = 100_000
 # A process that its parent has left behind gets as long to finish its batch.
 _ORPHAN_TIMEOUT_S = 20.0
-_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def run_until_signalled(work: Callable[[threading.Event], None], *, bound: bool = False) -> None:
@@ -56,28 +52,6 @@ def run_until_signalled(work: Callable[[threading.Event], None], *, bound: bool 
     done.wait()
     if errors:
         raise errors[0]
-
-
-def take_nice(settings: Settings) -> None:
-    """Give this process WALLET_WORKER_NICE, where it is set: this thread, and those it will start.
-
-    Linux first shares the cores out among sessions, and heeds nice within each of them alone
-    (sched(7), autogroup). So where the process leads a session, as under `wallet run all`, that one
-    gets the value, too. Raises SettingsError where the system refuses it.
-    """
-    nice = settings.worker_nice
-    if nice is None:
-        return
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-        if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():
-            _AUTOGROUP.write_text(str(nice), encoding="ascii")
-    except OSError as error:
-        mistake = (
-            f"WALLET_WORKER_NICE={nice}: {error.strerror}. Less than it is started with takes root "
-            "or CAP_SYS_NICE; unset it, or give the worker its share from outside"
-        )
-        raise SettingsError([mistake]) from error
 
 
 def _on_signals(first: Callable[[], None]) -> None:

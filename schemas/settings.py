@@ -231,8 +231,9 @@ class Settings(BaseSettings):
         validation_alias="WALLET_WORKER_NICE",
         ge=-20,
         le=19,
-        description="The worker's nice value, -20 to 19: below 0 it comes first where cores are "
-        "short, which takes root or CAP_SYS_NICE. Default: the one it is started with.",
+        description="The nice value of the worker, and of its session in PostgreSQL where that is "
+        "reached by a socket of this machine's, -20 to 19: below 0 they come first where cores "
+        "are short, which takes root. Default: those they are started with.",
     )
     relay_records_max: int = Field(
         10_000,

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer
 from psycopg import Connection
 from pydantic import BaseModel, Field
 
-from ops.process import take_nice
+from consumers.precedence import give_nice, take_nice
 from schemas.settings import Settings
 
 _POLL_S = 0.2
@@ -72,7 +72,7 @@ class Command(BaseModel):
 
 def run_baseline_worker(settings: Settings, arguments: dict[str, Any], stop: Event) -> None:
     """Take records of `topic` one by one until `stop` is set."""
-    take_nice(settings)
+    take_nice(settings.worker_nice)
     consumer = Consumer(
         {
             **settings.kafka_client(),
@@ -86,6 +86,7 @@ def run_baseline_worker(settings: Settings, arguments: dict[str, Any], stop: Eve
     )
     consumer.subscribe([arguments["topic"]])
     with _connect(settings) as connection:
+        give_nice(connection, settings.worker_nice)
         while not stop.is_set():
             message = consumer.poll(_POLL_S)
             if message is None:

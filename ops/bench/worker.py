@@ -8,10 +8,10 @@ from threading import Event
 from typing import Any
 
 from consumers.batch import Ledger
+from consumers.precedence import take_nice
 from consumers.session import Session
 from consumers.worker import Worker
 from ops.bench.crew import tell
-from ops.process import take_nice
 from schemas.settings import Settings
 
 # What a batch goes through, in order, and which methods do it.
@@ -42,7 +42,7 @@ def run_worker(settings: Settings, _arguments: dict[str, Any], stop: Event) -> N
     """
     if settings.database_url is None:
         raise ValueError("the worker is started with DATABASE_URL")
-    take_nice(settings)
+    take_nice(settings.worker_nice)
     records, assigned = 0, False
 
     def polled(items: Any) -> bool:

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from consumers.precedence import take_nice
 from consumers.worker import Worker
 from ops.cli import place
 from ops.cli.failure import VerbError
 from ops.cli.place import Place
 from ops.cli.verb import examples, group
 from ops.health import Monitor, serving
-from ops.process import run_processes, run_until_signalled, take_nice
+from ops.process import run_processes, run_until_signalled
 from ops.readiness import wait_for_schema, wait_until_ready
 from ops.telemetry import configure_logging
 from producers.fulfillment import Fulfillment
@@ -45,7 +46,7 @@ def worker(bound: Bound = False) -> None:
     """
     found = place.both()
     configure_logging(found.settings, process="worker")
-    take_nice(found.settings)
+    take_nice(found.settings.worker_nice)
 
     def work(stop: threading.Event) -> None:
         with _health(found, bound=bound) as monitor:

@@ -10,11 +10,16 @@ import sys
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from tests.ops.shell import WALLET, Shell, until
 
 AWAY = "127.0.0.1:1"
+_SESSIONS = """
+    SELECT application_name, pid FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'wallet-%'
+"""
 
 
 def test_topics_must_be_there(shell: Shell) -> None:
@@ -74,27 +79,32 @@ def test_run_alls_children_end_when_it_is_killed(shell: Shell) -> None:
         running.says("worker stopped")  # in order, its partitions given back
 
 
-def test_the_worker_and_nobody_else_gets_its_nice_value(shell: Shell) -> None:
+def test_the_worker_and_its_session_get_their_nice_value_and_nobody_else(shell: Shell) -> None:
     shell.fine("topics", "apply")
-    with shell.started("run", "all", WALLET_WORKER_NICE="5") as running:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    with (
+        psycopg.connect(shell.environ["DATABASE_URL"], autocommit=True) as looking,
+        shell.started("run", "all", WALLET_WORKER_NICE="5") as running,
+    ):
         running.says("partitions assigned")
         running.says("the relay owns its part")
         children = _children(running.process.pid)
-        worker, relay = children["worker"], children["relay"]
-        assert _nice_values(worker) == {5}
-        assert _nice_values(relay) == {os.getpriority(os.PRIO_PROCESS, 0)}
-        if Path("/proc/self/autogroup").exists():
-            assert Path(f"/proc/{worker.pid}/autogroup").read_text().endswith(" nice 5\n")
-            assert Path(f"/proc/{relay.pid}/autogroup").read_text().endswith(" nice 0\n")
+        session = {name: psutil.Process(pid) for name, pid in looking.execute(_SESSIONS)}
+        assert looking.info.host.startswith("/")
+        for raised in (children["worker"], session["wallet-worker"]):
+            assert _nice_values(raised) == {5}
+            assert _autogroup(raised) in {None, 5}
+        for other in (children["relay"], session["wallet-relay-0"]):
+            assert _nice_values(other) == {ours}
+            assert _autogroup(other) in {None, 0}
         assert running.end(signal.SIGTERM) == 0
 
 
 def test_a_nice_value_that_is_not_permitted_is_refused() -> None:
     code = (
-        "import os\nfrom ops.process import take_nice\nfrom schemas.settings import load_settings\n"
-        "settings = load_settings({'WALLET_WORKER_NICE': '-5'})\n"
+        "import os\nfrom consumers.precedence import take_nice\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
-        "take_nice(settings)"
+        "take_nice(-5)"
     )
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -148,3 +158,9 @@ def _children(pid: int) -> dict[str, psutil.Process]:
 def _nice_values(process: psutil.Process) -> set[int]:
     """Those of its threads."""
     return {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads()}
+
+
+def _autogroup(process: psutil.Process) -> int | None:
+    """The nice value of its session, None where the system has no such thing."""
+    path = Path(f"/proc/{process.pid}/autogroup")
+    return int(path.read_text().split()[-1]) if path.exists() else None
