@@ -13,6 +13,8 @@ from schemas.settings import SettingsError
 _log = structlog.get_logger(__name__)
 
 _PROCESSES = Path("/proc")
+# In the place of a process's id: the thread that asks.
+_THIS = 0
 # struct ucred of unix(7): the process, its user, its group.
 _CREDENTIALS = struct.Struct("3i")
 
@@ -25,7 +27,7 @@ def take_nice(nice: int | None) -> None:
     if nice is None:
         return
     try:
-        _set_nice(os.getpid(), nice)
+        _set_nice(_THIS, nice)
     except OSError as error:
         mistake = (
             f"WALLET_WORKER_NICE={nice}: {error.strerror}. Less than it is started with takes root "
@@ -36,15 +38,18 @@ def take_nice(nice: int | None) -> None:
 
 def give_nice(connection: Connection, nice: int | None) -> None:
     """Give it to the session's process in PostgreSQL, too, where that is one of this machine's:
-    the worker waits for nothing else. Where the system refuses it, the log says so.
+    the worker waits for nothing else. The log says where it is not, or where the system refuses it.
     """
-    process_id = None if nice is None else _process_of(connection)
-    if nice is None or process_id is None:
+    if nice is None:
+        return
+    process_id = _process_of(connection)
+    if process_id is None:
+        _log.info("only the worker gets its nice value: PostgreSQL's process can't be seen here")
         return
     try:
         _set_nice(process_id, nice)
     except OSError as error:
-        _log.warning("the session in PostgreSQL keeps its nice value", error=error.strerror)
+        _log.warning("PostgreSQL's process keeps its nice value", error=error.strerror)
 
 
 def _set_nice(process_id: int, nice: int) -> None:
@@ -52,8 +57,9 @@ def _set_nice(process_id: int, nice: int) -> None:
     (sched(7), autogroup). So where the process leads a session, that one gets the value, too.
     """
     os.setpriority(os.PRIO_PROCESS, process_id, nice)
-    autogroup = _PROCESSES / str(process_id) / "autogroup"
-    if os.getsid(process_id) == process_id and autogroup.exists():
+    leader_id = process_id or os.getpid()
+    autogroup = _PROCESSES / str(leader_id) / "autogroup"
+    if os.getsid(leader_id) == leader_id and autogroup.exists():
         autogroup.write_text(str(nice), encoding="ascii")
 
 
