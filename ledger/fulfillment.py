@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection, Cursor
 
 from ledger.breaker import Breaker, BreakerState, Pace
-from ledger.statement import statements
+from ledger.statement import columns, statements
 
 _SQL = statements("fulfillment.sql")
 
@@ -132,7 +132,7 @@ def release(connection: Connection, jobs: Iterable[Job]) -> None:
     """Give jobs back for which no call was made, due at once. Raises psycopg.Error."""
     rows = sorted((*job.key, job.lease_token) for job in jobs)
     if rows:
-        connection.execute(_SQL["release"], _columns(rows))
+        connection.execute(_SQL["release"], columns(rows, 3))
 
 
 def note(connection: Connection, calls: Sequence[Call], *, attempts_max: int, pace: Pace) -> Noted:
@@ -187,7 +187,7 @@ def unclear_orders(connection: Connection, keys: Sequence[Key]) -> set[Key]:
     """Those of the orders of which a recorded attempt may have been delivered."""
     if not keys:
         return set()
-    rows = connection.execute(_SQL["unclear_orders"], _columns(keys)).fetchall()
+    rows = connection.execute(_SQL["unclear_orders"], columns(keys, 2)).fetchall()
     return {(client_id, order_id) for client_id, order_id in rows}
 
 
@@ -217,7 +217,7 @@ def _lock_jobs(connection: Connection, calls: Sequence[Call], *, all_begun: bool
     if not calls:
         return {}
     statement = "lock_all_begun" if all_begun else "lock_jobs"
-    keys = _columns([call.job.key for call in calls])
+    keys = columns([call.job.key for call in calls], 2)
     rows = connection.execute(_SQL[statement], keys, prepare=True, binary=True)
     ours = {call.job.lease_token for call in calls}
     return {token: counted for _, _, token, counted in rows if token in ours}
@@ -233,7 +233,7 @@ def _reschedule(
         for call in calls
     ]
     _record(connection, calls, counting, now)
-    connection.execute(_SQL["reschedule"], _columns(rows), prepare=True)
+    connection.execute(_SQL["reschedule"], columns(rows, 5), prepare=True)
 
 
 def _record(
@@ -242,7 +242,7 @@ def _record(
     if not calls:
         return
     leases = [(*call.job.key, call.job.lease_token) for call in calls]
-    connection.execute(_SQL["check_leases"], _columns(leases), prepare=True)
+    connection.execute(_SQL["check_leases"], columns(leases, 3), prepare=True)
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_attempts"]) as copy:
         copy.set_types(_ATTEMPT_TYPES)
         for call in calls:
@@ -257,7 +257,3 @@ def _attempt(call: Call, now: datetime, *, counted: bool) -> tuple[Any, ...]:
         *job.key, number, job.round_number, call.outcome, counted, call.http_status, call.error,
         started_at, call.duration_ms,
     )  # fmt: skip
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -80,14 +80,13 @@ def move(connection: Connection, moves: Sequence[Move], moved_at: datetime) -> N
     The server raises FENCED_SQLSTATE where one of them is no longer ours. The positions in memory
     are the caller's to advance, once the commit has succeeded.
     """
-    ordered = sorted(moves, key=lambda m: (m.position.topic, m.position.partition))
-    rows = [
+    rows = sorted(
         (
             m.position.topic, m.position.partition, m.position.next_offset, m.position.epoch,
             m.next_offset, m.results, m.duplicates, m.queries, m.dead_letters, m.skipped,
         )
-        for m in ordered
-    ]  # fmt: skip
+        for m in moves
+    )  # fmt: skip
     connection.execute(_SQL["move"], [*columns(rows, 10), moved_at], prepare=True)
 
 
